@@ -52,6 +52,8 @@ const (
 	LossRestarts                        // fresh starts inside one log: all live objects were freed
 	LossBadAlign                        // alignments that are no power of two: taken as none
 	LossBadTime                         // time stamps that went backwards: held at the latest
+	LossSites                           // events of a call site beyond what the table of sites holds: site unknown
+	LossOtherFiles                      // archives with further files: only the first was read
 	LossTruncated                       // inputs that stopped in the middle: read up to there
 	LossKinds                           // the number of kinds
 )
@@ -72,6 +74,8 @@ var lossTable = [LossKinds]struct{ key, doc string }{
 	LossRestarts:        {"restarts", "fresh starts inside the log, all live objects freed"},
 	LossBadAlign:        {"bad_alignments", "alignments that are no power of two, taken as none"},
 	LossBadTime:         {"bad_times", "time stamps going backwards, held at the latest"},
+	LossSites:           {"unnamed_sites", "events of call sites beyond the bound on sites, site unknown"},
+	LossOtherFiles:      {"other_files", "archives with further files, only the first was read"},
 	LossTruncated:       {"truncated", "input stopped in the middle, read up to there"},
 }
 

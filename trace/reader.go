@@ -42,6 +42,11 @@ func NewMemory(h *Header, blocks []*Block) *Memory {
 	return &Memory{header: h, blocks: blocks}
 }
 
+// CountedMemory is NewMemory for blocks whose counts the header has already.
+func CountedMemory(h *Header, blocks []*Block) *Memory {
+	return &Memory{header: h, blocks: blocks}
+}
+
 // Header describes the trace.
 func (m *Memory) Header() *Header { return m.header }
 

@@ -12,8 +12,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
-	"strings"
 
 	"github.com/fragprof/fragprof/trace"
 	"github.com/fragprof/fragprof/trace/store"
@@ -27,6 +25,8 @@ type Format struct {
 	// Sniff reports whether a file that begins with head (at most SniffBytes,
 	// decompressed) is of this format.
 	Sniff func(head []byte) bool
+	// Processes says that the format names processes: Options.PID applies.
+	Processes bool
 	// Open starts reading a stream. Nil for the stored form, which needs
 	// random access.
 	Open func(in *Input, o Options) (trace.Reader, error)
@@ -40,12 +40,36 @@ const SniffBytes = 64 << 10
 var Formats = []Format{
 	{Name: "parquet", Doc: "fragprof's own stored trace", Exts: []string{".parquet"}, Sniff: store.Sniff},
 	{Name: "ops", Doc: "text form: a ID SIZE [ALIGN], r ID SIZE, f ID", Exts: []string{".ops"}, Sniff: sniffOps, Open: openOps},
+	{Name: "rep", Doc: "traces of malloc labs: four numbers, then a ID SIZE, r ID SIZE, f ID", Exts: []string{".rep"}, Sniff: sniffRep, Open: openRep},
+	{Name: "mtrace", Doc: "glibc's mtrace() (MALLOC_TRACE)", Exts: []string{".mtrace"}, Sniff: sniffMtrace, Open: openMtrace},
+	{Name: "memory_replay", Doc: "Android's memory_replay and record_allocs", Exts: []string{".txt", ".zip"}, Sniff: sniffMemoryReplay, Open: openMemoryReplay},
+	{Name: "valgrind", Doc: "valgrind --trace-malloc=yes", Exts: []string{".vg", ".log"}, Sniff: sniffValgrind, Processes: true, Open: openValgrind},
+	{Name: "heaptrack", Doc: "heaptrack, raw or interpreted (its own libstdc++ adds a block of 0x11c00 bytes)", Exts: []string{".raw.zst", ".zst", ".gz"}, Sniff: sniffHeaptrack, Open: openHeaptrack},
+	{Name: "hrec", Doc: "text of an LD_PRELOAD recorder: NS TID CALL PTR ... CALLER", Exts: []string{".hrec.txt"}, Sniff: sniffHrec, Open: openHrec},
+	{Name: "freertos", Doc: "FreeRTOS hooks that print traceMALLOC: 0xADDR [SIZE], traceFREE: 0xADDR [SIZE]", Exts: []string{".log", ".txt"}, Sniff: sniffFreertos, Open: openFreertos},
+	{Name: regexFormat, Doc: "lines of a log that regular expressions describe", Open: openRegex},
 }
 
 // Options say how to read what a file does not say itself. The zero Options
 // detect everything.
 type Options struct {
 	From string // name of a format; "" detects it from the content
+	// PID is the process whose events are read from a log of several; zero
+	// takes the one with most events, or the first if the input can be read
+	// only once. Formats that name no processes refuse it.
+	PID uint64
+	// Sizes says what the sizes of the trace count, against what the source
+	// says or is taken to mean; nil leaves that as it is.
+	Sizes *trace.SizeKind
+	// PtrBits is the pointer width of the recorded program, 16, 32 or 64,
+	// against what the source says; zero leaves that as it is.
+	PtrBits int
+	// Program is the name of the recorded program, against what the source
+	// says; "" leaves that as it is.
+	Program string
+	// Regex describes the lines of the input to the regex format, which it
+	// implies; nil for all others.
+	Regex *Regex
 }
 
 // UnknownFormatError is returned when no format of that name exists.
@@ -93,6 +117,21 @@ func Open(path string, stdin io.Reader, o Options) (trace.Reader, error) {
 // open detects the format of r and starts it. file is r if r is a file, and
 // owned by the returned reader.
 func open(r io.Reader, file *os.File, name string, o Options) (trace.Reader, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	if o.Regex != nil {
+		o.From = regexFormat
+	}
+	tr, err := start(r, file, name, o)
+	if err != nil {
+		return nil, err
+	}
+	return o.override(tr), nil
+}
+
+// start is open without the options that hold for all formats.
+func start(r io.Reader, file *os.File, name string, o Options) (trace.Reader, error) {
 	var want *Format
 	if o.From != "" {
 		f, err := Lookup(o.From)
@@ -101,22 +140,34 @@ func open(r io.Reader, file *os.File, name string, o Options) (trace.Reader, err
 		}
 		want = f
 	}
-	plain, err := decompress(r)
+	plain, moreFiles, err := decompress(r)
 	if err != nil {
 		return nil, &trace.SyntaxError{File: name, Err: err}
 	}
 	buffered := bufio.NewReaderSize(plain, SniffBytes)
 	head, err := buffered.Peek(SniffBytes)
+	if hasPrefix(head, utf8BOM) {
+		if _, err := buffered.Discard(len(utf8BOM)); err != nil {
+			return nil, &trace.SyntaxError{File: name, Err: err}
+		}
+		head = head[len(utf8BOM):]
+	}
 	if len(head) == 0 {
 		if err != nil && err != io.EOF {
 			return nil, &trace.SyntaxError{File: name, Err: err}
 		}
 		return nil, &trace.SyntaxError{File: name, Msg: "is empty"}
 	}
+	looks := ""
 	if want == nil {
 		if want, err = detect(head, name); err != nil {
 			return nil, err
 		}
+	} else if want.Sniff != nil && !want.Sniff(head) {
+		looks = looksLike(head)
+	}
+	if o.PID != 0 && !want.Processes {
+		return nil, fmt.Errorf("read %s: process %d asked for, but the %s format names no processes", name, o.PID, want.Name)
 	}
 	if want.Open == nil {
 		if file != nil && plain == io.Reader(file) {
@@ -124,21 +175,51 @@ func open(r io.Reader, file *os.File, name string, o Options) (trace.Reader, err
 		}
 		return store.OpenStream(buffered, name)
 	}
-	in := &Input{Name: name, r: buffered}
+	in := &Input{Name: name, r: buffered, moreFiles: moreFiles, looks: looks}
 	if file != nil {
 		in.close = file.Close
+		if st, err := file.Stat(); err == nil && st.Mode().IsRegular() {
+			in.again = func() (io.ReadCloser, error) { return reopen(name) }
+		}
 	}
 	return want.Open(in, o)
 }
 
+// utf8BOM is what Windows programs put before text in UTF-8.
+const utf8BOM = "\xef\xbb\xbf"
+
+// reopen opens a file a second time, decompressed.
+func reopen(path string) (io.ReadCloser, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	plain, _, err := decompress(f)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{plain, f}, nil
+}
+
 // detect returns the format of a file from its first bytes.
 func detect(head []byte, name string) (*Format, error) {
-	for i := range Formats {
-		if f := &Formats[i]; f.Sniff != nil && f.Sniff(head) {
-			return f, nil
-		}
+	if f := sniff(head); f != nil {
+		return f, nil
 	}
 	return nil, refuse(head, name)
+}
+
+// sniff returns the first format that head matches, or nil.
+func sniff(head []byte) *Format {
+	for i := range Formats {
+		if f := &Formats[i]; f.Sniff != nil && f.Sniff(head) {
+			return f
+		}
+	}
+	return nil
 }
 
 // Input is a decompressed stream with the name error messages give it.
@@ -146,85 +227,16 @@ type Input struct {
 	Name  string
 	r     io.Reader
 	close func() error
-}
 
-// Source is a trace.Source over a file that is read anew each time.
-type fileSource struct {
-	path   string
-	o      Options
-	header *trace.Header
-}
-
-func (s *fileSource) Header() *trace.Header       { return s.header }
-func (s *fileSource) Open() (trace.Reader, error) { return Open(s.path, nil, s.o) }
-
-// Load reads a trace once and returns it as a Source with complete counts.
-// Traces up to limit bytes of columns are kept in memory; larger ones are read
-// from the file again by each Open. Standard input larger than limit is
-// refused with advice. each is called with every block on the way and may be
-// nil.
-func Load(path string, stdin io.Reader, o Options, limit int64, each func(*trace.Block)) (trace.Source, error) {
-	r, err := Open(path, stdin, o)
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-	o.From = r.Header().Source
-	keep := true
-	var blocks []*trace.Block
-	var counter trace.Counter
-	b := new(trace.Block)
-	for {
-		err := r.Next(b)
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return nil, err
-		}
-		counter.Block(b)
-		if each != nil {
-			each(b)
-		}
-		if limit -= int64(b.Len()) * trace.EventBytes; keep && limit < 0 {
-			keep, blocks = false, nil
-			if path == "-" {
-				return nil, errors.New("standard input is too large to be read twice: save it to a file, or convert it to Parquet first")
-			}
-		}
-		if keep {
-			blocks = append(blocks, b)
-			b = new(trace.Block)
-		}
-	}
-	h := *r.Header()
-	h.Summary, h.Complete = counter.Summary(), true
-	if keep {
-		return trace.NewMemory(&h, blocks), nil
-	}
-	return &fileSource{path: path, o: o, header: &h}, nil
-}
-
-// Kinds of files people offer that hold no events.
-var refusals = []struct {
-	sniff  func(head []byte) bool
-	is, do string
-}{
-	{func(h []byte) bool { return hasPrefix(h, "\x7fELF") }, "an ELF program, not a trace of one", "record it first, for example with heaptrack or glibc's mtrace"},
-}
-
-// refuse says what a file is that no format matches, and what to do about it.
-func refuse(head []byte, name string) error {
-	for i := range refusals {
-		if r := &refusals[i]; r.sniff(head) {
-			return &trace.SyntaxError{File: name, Msg: "is " + r.is + ": " + r.do}
-		}
-	}
-	if i := slices.Index(head, 0); i >= 0 {
-		return &trace.SyntaxError{File: name, Off: int64(i), Msg: "is binary data of no known trace format"}
-	}
-	first, _, _ := strings.Cut(string(head[:min(len(head), 200)]), "\n")
-	return &trace.SyntaxError{File: name, Line: 1, Msg: fmt.Sprintf("no known trace format begins with %.60q: name one with --from, or describe the lines with --from regex", first)}
+	// again opens the same input a second time, for a reader that has to
+	// count before it reads. Nil if the input can be read only once.
+	again func() (io.ReadCloser, error)
+	// looks says what the content looks like if the format was named and the
+	// content is not of it; "" otherwise.
+	looks string
+	// moreFiles reports, once the stream has ended, whether the archive it
+	// came from holds further files. Nil if it came from none.
+	moreFiles func() bool
 }
 
 func hasPrefix(b []byte, p string) bool { return len(b) >= len(p) && string(b[:len(p)]) == p }

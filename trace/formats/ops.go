@@ -27,6 +27,8 @@ func openOps(in *Input, _ Options) (trace.Reader, error) {
 	return r, nil
 }
 
+// sniffOps takes whatever begins with lines of the form, so that a bad line
+// further on is an error of that line. Only f -1 is left to the rep format.
 func sniffOps(head []byte) bool {
 	e := &emitter{}
 	p := &opsParser{e: e}
@@ -36,10 +38,13 @@ func sniffOps(head []byte) bool {
 		if len(line) == 0 {
 			continue
 		}
-		if _, ok := p.scan(line); !ok {
-			return false
+		l, ok := p.scan(line)
+		if !ok {
+			return seen > 0 && !hasPrefix(line, "f -")
 		}
-		seen++
+		if l.op != '#' {
+			seen++
+		}
 	}
 	return seen > 0
 }

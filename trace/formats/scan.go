@@ -1,5 +1,12 @@
 package formats
 
+import (
+	"bytes"
+	"iter"
+	"strings"
+	"unicode"
+)
+
 // Scanning of numbers and words in a line. All functions take the rest of the
 // line and return what is left behind what they read.
 
@@ -7,6 +14,17 @@ package formats
 func skipSpace(b []byte) []byte {
 	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t') {
 		b = b[1:]
+	}
+	return b
+}
+
+// trimEnd cuts the blanks and carriage returns at the end of b.
+func trimEnd(b []byte) []byte {
+	for len(b) > 0 {
+		if c := b[len(b)-1]; c != ' ' && c != '\t' && c != '\r' {
+			break
+		}
+		b = b[:len(b)-1]
 	}
 	return b
 }
@@ -21,10 +39,23 @@ func word(b []byte) (w, rest []byte) {
 	return b[:i], skipSpace(b[i:])
 }
 
+// How many decimal and hexadecimal digits always fit into 64 bits.
+const (
+	safeDigits    = 19
+	safeHexDigits = 16
+)
+
 // decimal reads a decimal number at the start of b. ok is false if there is
 // none or it overflows.
 func decimal(b []byte) (n uint64, rest []byte, ok bool) {
 	i := 0
+	for ; i < len(b) && i < safeDigits; i++ {
+		d := b[i] - '0'
+		if d > 9 {
+			return n, b[i:], i > 0
+		}
+		n = n*10 + uint64(d)
+	}
 	for ; i < len(b); i++ {
 		d := b[i] - '0'
 		if d > 9 {
@@ -38,10 +69,13 @@ func decimal(b []byte) (n uint64, rest []byte, ok bool) {
 	return n, b[i:], i > 0
 }
 
-// hexDigit holds the value of each hexadecimal digit, 0xff for other bytes.
+// notHex is what hexDigit holds for a byte that is no hexadecimal digit.
+const notHex = 0xff
+
+// hexDigit holds the value of each hexadecimal digit.
 var hexDigit = func() (t [256]uint8) {
 	for i := range t {
-		t[i] = 0xff
+		t[i] = notHex
 	}
 	for i := range 10 {
 		t['0'+i] = uint8(i)
@@ -56,9 +90,16 @@ var hexDigit = func() (t [256]uint8) {
 // ok is false if there are none or more than 64 bits.
 func hexadecimal(b []byte) (n uint64, rest []byte, ok bool) {
 	i := 0
+	for ; i < len(b) && i < safeHexDigits; i++ {
+		d := hexDigit[b[i]]
+		if d == notHex {
+			return n, b[i:], i > 0
+		}
+		n = n<<4 | uint64(d)
+	}
 	for ; i < len(b); i++ {
 		d := hexDigit[b[i]]
-		if d > 15 {
+		if d == notHex {
 			break
 		}
 		if n>>60 != 0 {
@@ -69,23 +110,36 @@ func hexadecimal(b []byte) (n uint64, rest []byte, ok bool) {
 	return n, b[i:], i > 0
 }
 
+// has0x reports whether b begins with the prefix of a hexadecimal number.
+func has0x(b []byte) bool { return len(b) > 2 && b[0] == '0' && b[1]|0x20 == 'x' }
+
+// nulls are the ways to write the null pointer that are no number.
+var nulls = [...]string{"(nil)", "nil", "NULL", "(null)"}
+
 // pointer reads an address: hexadecimal with or without 0x, or one of the ways
 // to write null. null is true for address 0.
 func pointer(b []byte) (addr uint64, null bool, rest []byte, ok bool) {
-	for _, s := range []string{"(nil)", "nil", "NULL", "(null)"} {
-		if hasPrefix(b, s) {
-			return 0, true, b[len(s):], true
-		}
+	if has0x(b) {
+		addr, rest, ok = hexadecimal(b[2:])
+		return addr, addr == 0, rest, ok
 	}
-	if len(b) > 2 && b[0] == '0' && b[1]|0x20 == 'x' {
-		b = b[2:]
+	if len(b) > 0 && hexDigit[b[0]] == notHex {
+		for _, s := range nulls {
+			if hasPrefix(b, s) {
+				return 0, true, b[len(s):], true
+			}
+		}
 	}
 	addr, rest, ok = hexadecimal(b)
 	return addr, addr == 0, rest, ok
 }
 
-// lastLine cuts head after its last complete line, so that a Sniff function
-// does not judge by a line cut in the middle.
+// isDigit reports whether c is a decimal digit.
+func isDigit(c byte) bool { return c-'0' <= 9 }
+
+// completeLines cuts head after its last complete line, so that a Sniff
+// function does not judge by a line cut in the middle. A head without any line
+// end is returned whole.
 func completeLines(head []byte) []byte {
 	for i := len(head) - 1; i >= 0; i-- {
 		if head[i] == '\n' {
@@ -93,4 +147,34 @@ func completeLines(head []byte) []byte {
 		}
 	}
 	return head
+}
+
+// headLines gives the complete lines of head that are not blank, without their
+// ends, to a Sniff function.
+func headLines(head []byte) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for line := range bytes.Lines(completeLines(head)) {
+			line = trimEnd(bytes.TrimSuffix(line, []byte("\n")))
+			if len(line) > 0 && !yield(line) {
+				return
+			}
+		}
+	}
+}
+
+// cleanText makes text of a log fit for reports and terminals: what is no
+// UTF-8 or would not print becomes U+FFFD, the replacement character.
+func cleanText(s string) string {
+	clean := func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}
+	for _, r := range s {
+		if !unicode.IsPrint(r) || r == unicode.ReplacementChar {
+			return strings.Map(clean, s)
+		}
+	}
+	return s
 }
