@@ -77,6 +77,11 @@ type Usage struct {
 	UsedBlocks uint64 // count
 	FreeBlocks uint64 // count
 	Grown      Growth // the latest growth; zero if there was none
+	// Steps counts the elementary steps of searching that the original's code
+	// would have taken since the start: list or tree nodes visited, bins or
+	// bitmap words probed, blocks merged. What a step is in a model is said in
+	// its Doc. Models derive it from their indexes, without walking.
+	Steps uint64
 }
 
 // Growth says why the arena grew: what was needed and what there was just
@@ -89,7 +94,8 @@ type Block struct {
 	Size    uint64 // bytes, header included
 	Payload Addr   // what the program was given, in a used block; else Addr
 	Used    bool
-	Ref     Ref // the object, in a used block; else NullRef
+	Wall    bool // first block of a region or chunk: it never merges with what lies below
+	Ref     Ref  // the object, in a used block; else NullRef
 }
 
 // Limits on what a model accepts, so that sizes never overflow inside one.
@@ -109,6 +115,10 @@ const (
 	CapAlign   Caps = 1 << iota // has an aligned entry point
 	CapRealloc                  // has its own realloc rules
 	CapGrow                     // can obtain more memory after the start
+	// CapNoLayout marks a reference point without an arena (ideal): its
+	// addresses are mere names, its arena is its live bytes, and no block of it
+	// is ever free.
+	CapNoLayout
 )
 
 // Model is a row of the catalog: a kind of heap and how to make one.

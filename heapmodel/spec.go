@@ -23,6 +23,11 @@ const (
 	ParamText                     // anything without a comma
 )
 
+// String returns what a value of the kind looks like, for help.
+func (k ParamKind) String() string {
+	return [...]string{"bytes", "number", "word", "true|false", "version", "SIZE@ADDR+...", "text"}[k]
+}
+
 // Param is one parameter of a model.
 type Param struct {
 	Key     string
@@ -115,6 +120,40 @@ func (s *Spec) Has(key string) bool { return s.Model.param(key) != nil }
 
 // Given reports whether the spec sets the parameter.
 func (s *Spec) Given(key string) bool { _, ok := s.text[key]; return ok }
+
+// Grows reports whether a heap of the spec can obtain memory after the start:
+// its model can, and a limit or a quantum of growth is set, or there is none
+// to set.
+func (s *Spec) Grows() bool {
+	if s.Model.Caps&CapGrow == 0 {
+		return false
+	}
+	switch grow, quantum := s.Model.param("grow"), s.Model.param("quantum"); {
+	case grow == nil && quantum == nil:
+		return true
+	case grow != nil && (s.Given("grow") || grow.Default != "" && quantum == nil):
+		return true
+	default:
+		return quantum != nil && (s.Given("quantum") || quantum.Default != "")
+	}
+}
+
+// GrowLimit returns the bytes up to which a growing heap of the spec may grow:
+// its parameter grow, or MaxSize if that is not set.
+func (s *Spec) GrowLimit() uint64 {
+	p := s.Model.param("grow")
+	if p == nil {
+		return MaxSize
+	}
+	text := p.Default
+	if t, ok := s.text["grow"]; ok {
+		text = t
+	}
+	if v, err := p.parse(text); err == nil && text != "" {
+		return v.number
+	}
+	return MaxSize
+}
 
 // With returns a copy of the spec with one parameter set to a value.
 func (s *Spec) With(key, value string) (*Spec, error) {
@@ -288,6 +327,17 @@ func parseRegions(text string) ([]Region, error) {
 	return out, nil
 }
 
+// FormatBytes writes a number of bytes as ParseBytes reads it, with the largest
+// suffix that divides it: "64KiB", "65537".
+func FormatBytes(n uint64) string {
+	units := []string{"", "KiB", "MiB", "GiB", "TiB"}
+	i := 0
+	for n != 0 && n%1024 == 0 && i+1 < len(units) {
+		n, i = n/1024, i+1
+	}
+	return strconv.FormatUint(n, 10) + units[i]
+}
+
 // ParseBytes reads a number of bytes: decimal, 0x hexadecimal, or with one of
 // the suffixes B, KiB, MiB, GiB. K, KB, MB and the like are refused, since
 // people mean two different things by them.
@@ -303,7 +353,7 @@ func ParseBytes(text string) (uint64, error) {
 		num = strings.TrimSpace(strings.TrimSuffix(num, "B"))
 	}
 	n, err := strconv.ParseUint(num, 0, 64)
-	if err != nil || (len(num) > 1 && num[0] == '0' && num[1] != 'x') || strings.Contains(num, "_") {
+	if octal := len(num) > 1 && num[0] == '0' && num[1] != 'x'; err != nil || octal || strings.Contains(num, "_") {
 		if strings.TrimRight(text, "kKmMgGtTbB ") != text {
 			return 0, fmt.Errorf("size %q: write KiB, MiB or GiB (powers of 1024), or plain bytes", text)
 		}

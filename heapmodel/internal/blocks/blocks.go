@@ -5,6 +5,10 @@
 //
 // It knows nothing of free lists, headers or policies: models keep the links of
 // their own lists in X and Y, and decide the order of splits and merges.
+//
+// Most models need the methods only. A model whose splits and merges are its
+// whole cost may work on the exported fields of the records instead, keeping
+// the rules stated there; Spare, Pop and Drop are inlined.
 package blocks
 
 // ID is the index of a block's record. IDs are reused after Drop.
@@ -13,13 +17,15 @@ type ID = uint32
 // None is the ID of no block: the neighbour beyond an end of the arena.
 const None ID = 1<<31 - 1
 
-const usedBit = 1 << 31
+// UsedBit marks a block used, in Node.Low.
+const UsedBit = 1 << 31
 
-// Node is the record of one block.
+// Node is the record of one block. Its upper neighbour's Low names it, and its
+// lower neighbour's High.
 type Node struct {
 	Start uint32 // address in granules
-	prev  uint32 // lower neighbour, and the used flag in the top bit
-	next  ID     // upper neighbour
+	Low   uint32 // lower neighbour, and UsedBit if this block is used
+	High  ID     // upper neighbour
 	X, Y  uint32 // the model's: list links in a free block, anything in a used one
 }
 
@@ -28,93 +34,138 @@ type Node struct {
 // used so that nothing merges with it.
 type Table struct {
 	Nodes []Node
-	spare ID // chain of dropped records through next
-	count int
+	spare ID // chain of dropped records through High, every ID in it plus one
 }
 
 // Region adds a region [start, end) in granules as one block and its end node,
 // and returns the block. The block is marked free.
 func (t *Table) Region(start, end uint32) ID {
-	b, e := t.take(), t.take()
-	t.Nodes[b] = Node{Start: start, prev: None, next: e}
-	t.Nodes[e] = Node{Start: end, prev: b | usedBit, next: None}
+	b, e := t.Take(), t.Take()
+	t.Nodes[b] = Node{Start: start, Low: None, High: e}
+	t.Nodes[e] = Node{Start: end, Low: b | UsedBit, High: None}
 	return b
 }
 
-// take returns an unused record.
-func (t *Table) take() ID {
-	t.count++
-	if n := len(t.Nodes); t.count > n {
-		if n == cap(t.Nodes) {
-			// Growing by a quarter keeps the memory a block near its 20 bytes.
-			grown := make([]Node, n, max(64, n+n/4))
-			copy(grown, t.Nodes)
-			t.Nodes = grown
-		}
-		t.Nodes = t.Nodes[:n+1]
-		return ID(n)
+// Reserve adds count records in a row that are no blocks, for the model's own
+// use, such as list heads that are linked like blocks. It returns the first;
+// in a Table that was empty that is 0. X and Y of each are its own ID.
+func (t *Table) Reserve(count int) ID {
+	first := ID(len(t.Nodes))
+	for i := range count {
+		id := first + ID(i)
+		// An end node's Low and High, so that none of them is taken for a block.
+		t.Nodes = append(t.Nodes, Node{Low: None | UsedBit, High: None, X: id, Y: id})
 	}
-	id := t.spare
-	t.spare = t.Nodes[id].next
+	return first
+}
+
+// Take returns an unused record, contents undefined. It may move Nodes.
+func (t *Table) Take() ID {
+	t.Spare()
+	return t.Pop()
+}
+
+// Pop is Take right after Spare: it leaves Nodes where they are.
+func (t *Table) Pop() ID {
+	id := t.spare - 1
+	t.spare = t.Nodes[id].High
 	return id
+}
+
+// Spare sees to it that there is an unused record. It may move Nodes.
+func (t *Table) Spare() {
+	if t.spare == 0 {
+		t.grow()
+	}
+}
+
+//go:noinline
+func (t *Table) grow() {
+	n := len(t.Nodes)
+	if n == cap(t.Nodes) {
+		// Growing by a quarter keeps the memory a block near its 20 bytes.
+		grown := make([]Node, n, max(64, n+n/4))
+		copy(grown, t.Nodes)
+		t.Nodes = grown
+	}
+	t.Nodes = t.Nodes[:n+1]
+	t.Drop(ID(n))
+}
+
+// Drop gives up a record, for Take to reuse.
+func (t *Table) Drop(id ID) {
+	// A dropped record counts as free, so a stale Ref is caught by Used.
+	n := &t.Nodes[id]
+	n.Low, n.High = None, t.spare
+	t.spare = id + 1
 }
 
 // Size returns the block's size in granules.
 func (t *Table) Size(id ID) uint32 {
 	n := &t.Nodes[id]
-	return t.Nodes[n.next].Start - n.Start
+	return t.Nodes[n.High].Start - n.Start
 }
 
 // Prev returns the lower neighbour, None at the start of a region.
-func (t *Table) Prev(id ID) ID { return t.Nodes[id].prev &^ usedBit }
+func (t *Table) Prev(id ID) ID { return t.Nodes[id].Low &^ UsedBit }
 
 // Next returns the upper neighbour: the end node behind the last block, None
 // behind the end node.
-func (t *Table) Next(id ID) ID { return t.Nodes[id].next }
+func (t *Table) Next(id ID) ID { return t.Nodes[id].High }
 
 // Used reports whether the block is marked used. End nodes are.
-func (t *Table) Used(id ID) bool { return t.Nodes[id].prev&usedBit != 0 }
+func (t *Table) Used(id ID) bool { return t.Nodes[id].Low&UsedBit != 0 }
 
 // SetUsed marks the block used.
-func (t *Table) SetUsed(id ID) { t.Nodes[id].prev |= usedBit }
+func (t *Table) SetUsed(id ID) { t.Nodes[id].Low |= UsedBit }
 
 // SetFree marks the block free.
-func (t *Table) SetFree(id ID) { t.Nodes[id].prev &^= usedBit }
+func (t *Table) SetFree(id ID) { t.Nodes[id].Low &^= UsedBit }
+
+// Live reports whether id is a block that is marked used: false for free
+// blocks, dropped records, end nodes, and what is no ID at all.
+func (t *Table) Live(id ID) bool {
+	if uint64(id) >= uint64(len(t.Nodes)) {
+		return false
+	}
+	n := &t.Nodes[id]
+	return n.Low&UsedBit != 0 && n.High != None
+}
 
 // Split cuts the block at size granules and returns the new upper part, marked
 // free: [id............] -> [id: size][new].
 func (t *Table) Split(id ID, size uint32) ID {
-	up := t.take()
+	up := t.Take()
 	n := &t.Nodes[id]
-	after := n.next
-	t.Nodes[up] = Node{Start: n.Start + size, prev: id, next: after}
-	n.next = up
+	after := n.High
+	t.Nodes[up] = Node{Start: n.Start + size, Low: id, High: after}
+	n.High = up
 	a := &t.Nodes[after]
-	a.prev = up | a.prev&usedBit
+	a.Low = up | a.Low&UsedBit
 	return up
 }
 
 // Merge joins the block with its upper neighbour, whose record is dropped:
 // [id][next] -> [id........]. The flag of id stays.
 func (t *Table) Merge(id ID) {
-	up := t.Nodes[id].next
-	after := t.Nodes[up].next
-	t.Nodes[id].next = after
+	up := t.Nodes[id].High
+	after := t.Nodes[up].High
+	t.Nodes[id].High = after
 	a := &t.Nodes[after]
-	a.prev = id | a.prev&usedBit
-	t.drop(up)
+	a.Low = id | a.Low&UsedBit
+	t.Drop(up)
 }
 
 // MoveEnd moves the end node of the region up or down, which grows or shrinks
 // its last block.
 func (t *Table) MoveEnd(end ID, to uint32) { t.Nodes[end].Start = to }
 
-func (t *Table) drop(id ID) {
-	// A dropped record counts as free, so a stale Ref is caught by Used.
-	t.Nodes[id] = Node{next: t.spare, prev: None}
-	t.spare = id
-	t.count--
+// Len returns the number of records in use, end nodes and reserved ones
+// included. O(dropped records).
+func (t *Table) Len() int {
+	count := len(t.Nodes)
+	for id := t.spare; id != 0; id = t.Nodes[id-1].High {
+		count--
+	}
+	return count
 }
-
-// Len returns the number of records in use, end nodes included.
-func (t *Table) Len() int { return t.count }

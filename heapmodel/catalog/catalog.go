@@ -1,0 +1,18 @@
+// Package catalog is the table of all heap models.
+package catalog
+
+import (
+	"github.com/fragprof/fragprof/heapmodel"
+	"github.com/fragprof/fragprof/heapmodel/freertos"
+	"github.com/fragprof/fragprof/heapmodel/ideal"
+	"github.com/fragprof/fragprof/heapmodel/sequential"
+	"github.com/fragprof/fragprof/heapmodel/tlsf"
+)
+
+// Models lists every model, in the order help shows them.
+var Models = []*heapmodel.Model{
+	ideal.Model,
+	sequential.Model,
+	freertos.Heap4,
+	tlsf.Model,
+}

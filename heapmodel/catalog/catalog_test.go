@@ -1,0 +1,39 @@
+package catalog_test
+
+import (
+	"testing"
+
+	"github.com/fragprof/fragprof/heapmodel"
+	"github.com/fragprof/fragprof/heapmodel/catalog"
+	"github.com/fragprof/fragprof/heapmodel/modeltest"
+)
+
+func TestGolden(t *testing.T) { modeltest.Catalog(t, catalog.Models) }
+
+func TestNamesAreUnique(t *testing.T) {
+	seen := map[string]bool{}
+	for _, m := range catalog.Models {
+		if seen[m.Name] {
+			t.Errorf("model %s stands twice", m.Name)
+		}
+		seen[m.Name] = true
+	}
+}
+
+func TestSpecsMakeHeaps(t *testing.T) {
+	for _, m := range catalog.Models {
+		specs, must, err := modeltest.Specs(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range specs[:must] {
+			s, err := heapmodel.ParseSpec(catalog.Models, text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.New(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}

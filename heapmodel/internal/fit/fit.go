@@ -1,0 +1,322 @@
+// Package fit indexes the free blocks of a heap in the order of its free list,
+// so that a model answers in O(log free blocks) what the original finds by
+// walking that list: the first block that is large enough, from the head or
+// from a rover on, the smallest such block, the largest block of all, and how
+// many blocks a walk would have passed on the way.
+//
+// It is a B+tree. A leaf holds blocks with their keys and sizes in list order;
+// an inner node holds for each child the lowest key, the largest size and the
+// number of blocks below it:
+//
+//	key      0    96   240        lowest key below the child
+//	size     64   512  4096       largest size below the child
+//	tally    18   25   21         blocks below the child
+//	         |    |    |
+//	         |    |    [key 240 264 ...][size 40 8 ...][block 7 12 ...]
+//
+// A search for the first block of at least want granules takes at each level
+// the first child whose largest size is enough. Up to 32 blocks are one leaf,
+// scanned in a line.
+//
+// Entries have gaps between them, marked in a bitmap of the node. What is taken
+// out leaves a gap, with its key, so that keys rise throughout; what is put in
+// fills a gap beside its place, or moves the few entries up to the next gap.
+// So most blocks stay where they are, and the X of a block's record in
+// blocks.Table can name its very slot.
+//
+// Memory is about 17 bytes for each block in the index and does not depend on
+// the size of the arena.
+//
+// Note: a bitmap of block starts under a tree of maxima over the granules of
+// the arena needs memory in proportion to the arena, which a sparse heap of
+// gigabytes makes absurd, and was no faster.
+package fit
+
+import (
+	"math/bits"
+
+	"github.com/fragprof/fragprof/heapmodel/internal/blocks"
+)
+
+// Order says by what the blocks are ordered.
+type Order uint8
+
+// The orders of an Index. Keys must differ and be less than 1<<32 - 1.
+const (
+	// ByKey orders by key: addresses for an address-ordered list, falling
+	// numbers for a LIFO list, rising ones for a FIFO list.
+	ByKey Order = iota
+	// BySize orders by size and, among blocks of a size, by key. Its first
+	// block that fits is the best fit.
+	BySize
+)
+
+// A node has fanout slots.
+const (
+	fanoutLog2 = 6
+	fanout     = 1 << fanoutLog2
+	slotMask   = fanout - 1
+)
+
+// Pos is the place of a block in an Index: its leaf and slot. It is valid until
+// the next Insert, Remove or Update.
+type Pos uint32
+
+// NoPos is no place.
+const NoPos Pos = 0
+
+// none is the index of no node. The node there is never used.
+const none = 0
+
+// node is a leaf or an inner node of the tree.
+type node struct {
+	used  uint64 // bitmap of the slots that are not gaps
+	above Pos    // the node's own slot in its parent
+	tally uint32 // inner: index in Index.tallies
+	prev  uint32 // leaf: lower leaf, none if it is the first
+	next  uint32 // leaf: upper leaf; a dropped node: next dropped node
+	// key and size of a leaf are those of its blocks. Of an inner node in the
+	// order ByKey, key is a lower bound of the keys below the child, above all
+	// keys below the child before, and size the largest size below the child.
+	// In the order BySize, (size, key) together are the bound. In a gap, keys
+	// (and sizes in the order BySize) lie between those of the entries beside
+	// it, and sizes in the order ByKey are zero.
+	key  [fanout]uint32
+	size [fanout]uint32
+	ref  [fanout]uint32 // leaf: block; inner: child
+}
+
+// Index is an ordered set of free blocks. Use New to make one.
+type Index struct {
+	table    *blocks.Table
+	nodes    []node
+	root     uint32
+	height   uint32 // levels of inner nodes
+	sizeMask uint32 // all ones in the order BySize, else zero
+	largest  uint32 // largest size; order ByKey
+	length   uint32 // blocks
+	first    uint32 // leaf
+	last     uint32 // leaf
+	spare    uint32 // chain of dropped nodes through next
+
+	// tallies[t] counts the blocks below each slot of the inner node with tally
+	// t. Leaves have none, hence the separate slice.
+	tallies    [][fanout]uint32
+	spareTally uint32 // chain of dropped tallies through their element 0, plus one
+}
+
+// New returns an empty Index of free blocks of t. It owns the X of the records
+// of the blocks in it, and leaves zero in those that it gives up.
+func New(t *blocks.Table, order Order) *Index {
+	x := &Index{table: t, nodes: make([]node, 1, 2)}
+	if order == BySize {
+		x.sizeMask = ^uint32(0)
+	}
+	x.reset()
+	return x
+}
+
+func (x *Index) bySize() bool { return x.sizeMask != 0 }
+
+// Len returns the number of blocks in the index. O(1).
+func (x *Index) Len() int { return int(x.length) }
+
+// Largest returns the size of the largest block, zero if there is none. O(1).
+func (x *Index) Largest() uint32 {
+	if !x.bySize() {
+		return x.largest
+	}
+	if x.length == 0 {
+		return 0
+	}
+	_, size := x.At(x.Last())
+	return size
+}
+
+// Find returns the place of a block that is in the index. O(1).
+func (x *Index) Find(id blocks.ID) Pos { return Pos(x.table.Nodes[id].X) }
+
+// At returns the block at p and its size in granules.
+func (x *Index) At(p Pos) (id blocks.ID, size uint32) {
+	n := &x.nodes[p>>fanoutLog2]
+	return n.ref[p&slotMask], n.size[p&slotMask]
+}
+
+// Key returns the key of the block at p.
+func (x *Index) Key(p Pos) uint32 { return x.nodes[p>>fanoutLog2].key[p&slotMask] }
+
+// pos returns the place of a slot.
+func pos(n, slot uint32) Pos { return Pos(n<<fanoutLog2 | slot&slotMask) }
+
+// lowest and highest return the first and the last slot of a bitmap that is
+// not zero.
+func lowest(used uint64) uint32  { return uint32(bits.TrailingZeros64(used)) }
+func highest(used uint64) uint32 { return uint32(bits.Len64(used)) - 1 }
+
+// First returns the place of the first block, NoPos if there is none. O(1).
+func (x *Index) First() Pos {
+	if x.length == 0 {
+		return NoPos
+	}
+	return pos(x.first, lowest(x.nodes[x.first].used))
+}
+
+// Last returns the place of the last block, NoPos if there is none. O(1).
+func (x *Index) Last() Pos {
+	if x.length == 0 {
+		return NoPos
+	}
+	return pos(x.last, highest(x.nodes[x.last].used))
+}
+
+// Next returns the place after p, NoPos after the last. O(1).
+func (x *Index) Next(p Pos) Pos { return x.from(uint32(p)>>fanoutLog2, uint32(p)&slotMask+1) }
+
+// from returns the place of the first block at or after a slot of a leaf, which
+// may be fanout.
+func (x *Index) from(leaf, slot uint32) Pos {
+	n := &x.nodes[leaf]
+	if rest := n.used >> slot << slot; rest != 0 {
+		return pos(leaf, lowest(rest))
+	}
+	if n.next == none {
+		return NoPos
+	}
+	return pos(n.next, lowest(x.nodes[n.next].used))
+}
+
+// Prev returns the place before p, NoPos before the first. O(1).
+func (x *Index) Prev(p Pos) Pos {
+	leaf := uint32(p) >> fanoutLog2
+	n := &x.nodes[leaf]
+	if rest := n.used & (1<<(p&slotMask) - 1); rest != 0 {
+		return pos(leaf, highest(rest))
+	}
+	if n.prev == none {
+		return NoPos
+	}
+	return pos(n.prev, highest(x.nodes[n.prev].used))
+}
+
+// FirstFit returns the place of the first block of at least want granules, not
+// zero, in the index's order; NoPos if none is that large. O(log blocks).
+func (x *Index) FirstFit(want uint32) Pos {
+	if x.bySize() {
+		return x.lowerBound(want, 0)
+	}
+	if want > x.largest {
+		return NoPos
+	}
+	return x.descend(x.root, x.height, want)
+}
+
+// descend returns the first fit below node n, level levels above the leaves.
+// There is one.
+func (x *Index) descend(n, level, want uint32) Pos {
+	for ; ; level-- {
+		nd := &x.nodes[n]
+		i := uint32(0)
+		for nd.size[i&slotMask] < want {
+			i++
+		}
+		if level == 0 {
+			return pos(n, i)
+		}
+		n = nd.ref[i&slotMask]
+	}
+}
+
+// FirstFitFrom is FirstFit among the blocks from p on, in the order ByKey;
+// NoPos if there is none up to the end of the list. O(log blocks).
+func (x *Index) FirstFitFrom(p Pos, want uint32) Pos {
+	for level := uint32(0); ; level++ {
+		n, i := uint32(p)>>fanoutLog2, uint32(p)&slotMask
+		nd := &x.nodes[n]
+		for ; i < fanout; i++ {
+			if nd.size[i] < want {
+				continue
+			}
+			if level == 0 {
+				return pos(n, i)
+			}
+			return x.descend(nd.ref[i], level-1, want)
+		}
+		// Nothing to the right of p below n: go on right of n.
+		for {
+			if n == x.root {
+				return NoPos
+			}
+			p = nd.above
+			if p&slotMask != slotMask {
+				break
+			}
+			n = uint32(p) >> fanoutLog2
+			nd = &x.nodes[n]
+			level++
+		}
+		p++
+	}
+}
+
+// Rank returns the number of blocks before p. O(log blocks).
+func (x *Index) Rank(p Pos) int {
+	n := uint32(p) >> fanoutLog2
+	rank := uint32(bits.OnesCount64(x.nodes[n].used & (1<<(p&slotMask) - 1)))
+	for n != x.root {
+		p = x.nodes[n].above
+		n = uint32(p) >> fanoutLog2
+		for _, below := range x.tallies[x.nodes[n].tally][:p&slotMask] {
+			rank += below
+		}
+	}
+	return int(rank)
+}
+
+// From returns the place of the first block with a key of at least key, in the
+// order ByKey; NoPos if there is none. O(log blocks).
+func (x *Index) From(key uint32) Pos { return x.lowerBound(0, key) }
+
+func (x *Index) lowerBound(size, key uint32) Pos {
+	want := x.sortKey(size, key)
+	leaf := x.seek(want)
+	return x.from(leaf, x.search(&x.nodes[leaf], want))
+}
+
+// sortKey returns what a block is ordered by.
+func (x *Index) sortKey(size, key uint32) uint64 {
+	return uint64(size&x.sizeMask)<<32 | uint64(key)
+}
+
+// slotKey returns what a slot of a node, gap or not, is ordered by.
+func (x *Index) slotKey(n *node, slot uint32) uint64 {
+	return x.sortKey(n.size[slot&slotMask], n.key[slot&slotMask])
+}
+
+// search returns how many slots of the node, gaps included, sort before want.
+func (x *Index) search(n *node, want uint64) uint32 {
+	at := uint32(0)
+	for half := uint32(fanout / 2); half > 0; half /= 2 {
+		if x.slotKey(n, at+half-1) < want {
+			at += half
+		}
+	}
+	if at == fanout-1 && x.slotKey(n, at) < want {
+		at++
+	}
+	return at
+}
+
+// seek returns the leaf where a block with the sort key want belongs.
+func (x *Index) seek(want uint64) uint32 {
+	n := x.root
+	for level := x.height; level > 0; level-- {
+		// The last child whose bound is not above want, else the first.
+		nd := &x.nodes[n]
+		slot := lowest(nd.used)
+		if low := nd.used & (1<<x.search(nd, want+1) - 1); low != 0 {
+			slot = highest(low)
+		}
+		n = nd.ref[slot&slotMask]
+	}
+	return n
+}
