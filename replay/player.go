@@ -1,0 +1,483 @@
+package replay
+
+import (
+	"bufio"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/fragprof/fragprof/heapmodel"
+	"github.com/fragprof/fragprof/trace"
+)
+
+// dead is the Ref of a slot whose object is not live in the heap: freed, or
+// never placed because its allocation failed.
+const dead = heapmodel.NullRef - 1
+
+// player replays a trace through one heap.
+type player struct {
+	h    heapmodel.Heap
+	use  *heapmodel.Usage
+	o    *Options
+	res  *Result
+	caps heapmodel.Caps
+
+	refs   []heapmodel.Ref // by slot
+	sizes  []uint64        // by slot: requested bytes of a live object
+	aligns []uint32        // by slot; nil until the first aligned object lives
+
+	limit  uint64 // the largest block the heap could ever have
+	layout bool   // the heap has an arena whose changes mean something
+	arena  uint64 // after the event before
+	events uint64
+
+	live, liveMin, liveMax uint64
+	count                  uint64
+	bySize                 map[uint64]uint64
+
+	stride                  uint64 // events between samples
+	nextSample, nextCol     uint64 // number of events played when the next is due
+	peakAt                  uint64 // number of events played when the peak survey is due
+	mapper                  *mapper
+	out                     *bufio.Writer
+	line                    []byte
+	outErr                  error
+	seenSkipped             uint64
+	lastFailed              uint64 // event of the latest failure
+	steps                   *stepper
+	stopped                 bool
+	lastTime                int64
+	maxFoot, footAtPeak     uint64
+	peakLive, peakLiveEvent uint64
+}
+
+func newPlayer(s *heapmodel.Spec, hdr *trace.Header, o *Options) (*player, error) {
+	h, err := s.New()
+	if err != nil {
+		return nil, err
+	}
+	p := &player{h: h, use: h.Usage(), o: o, caps: s.Model.Caps, bySize: map[uint64]uint64{}}
+	p.res = &Result{Spec: s, Trace: hdr, Growing: s.Grows(), MinLargestFree: ^uint64(0)}
+	p.layout = s.Model.Caps&heapmodel.CapNoLayout == 0
+	p.res.Layout, p.res.LargestNeed = p.layout, h.Need(min(hdr.Summary.Largest, heapmodel.MaxSize), 0)
+	p.arena = p.use.Arena
+	p.limit = h.LargestFree()
+	if p.res.Growing {
+		p.limit = s.GrowLimit()
+	}
+	samples := o.Samples
+	if samples <= 0 {
+		samples = 2000
+	}
+	p.stride = max(1, (hdr.Summary.Events+uint64(samples)-1)/uint64(samples))
+	p.nextSample = p.stride
+	p.peakAt = hdr.Summary.PeakLiveEvent + 1
+	p.nextCol = ^uint64(0)
+	if o.MapCols > 0 && p.layout {
+		p.mapper = newMapper(o, hdr.Summary.Events)
+		p.nextCol = p.mapper.due(0)
+	}
+	if o.Placements != nil {
+		p.out = bufio.NewWriterSize(o.Placements, 256<<10)
+	}
+	if o.Steps {
+		p.steps = &stepper{bySite: hdr.HasSite}
+	}
+	return p, nil
+}
+
+// play replays one block. A heap that panics ends this player only.
+func (p *player) play(b *trace.Block) {
+	if p.stopped {
+		return
+	}
+	at := 0
+	defer func() {
+		if v := recover(); v != nil {
+			p.stopped = true
+			p.res.Err = fmt.Errorf("model %s broke near event %d: %v (invariant: %v)", p.res.Spec, b.First+uint64(at), v, p.check())
+		}
+	}()
+	p.reserve(b)
+	for at < b.Len() && !p.stopped {
+		end := at + int(min(p.due()-p.events, uint64(b.Len()-at)))
+		if p.watched() {
+			end = min(end, at+1)
+		}
+		p.span(b, at, end)
+		if p.watched() {
+			p.watch(b, at)
+		}
+		at = end
+		p.events, p.lastTime = b.First+uint64(end), b.Time[end-1]
+		if !p.stopped {
+			p.take(b, end-1)
+		}
+	}
+}
+
+// check asks a broken heap what is wrong, which may break again.
+func (p *player) check() (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("check broke too: %v", v)
+		}
+	}()
+	return p.h.Check()
+}
+
+// reserve makes the tables by slot long enough for the block, so that span
+// need not look.
+func (p *player) reserve(b *trace.Block) {
+	top := trace.Slot(0)
+	for _, s := range b.Slot {
+		top = max(top, s)
+	}
+	n := int(top) + 1
+	if n <= len(p.refs) {
+		return
+	}
+	grow := n - len(p.refs)
+	p.refs = slices.Grow(p.refs, grow)[:n]
+	p.sizes = slices.Grow(p.sizes, grow)[:n]
+	for i := n - grow; i < n; i++ {
+		p.refs[i] = dead
+	}
+	if p.aligns != nil {
+		p.aligns = slices.Grow(p.aligns, grow)[:n]
+	}
+}
+
+// due returns the number of events at which something is to be recorded next.
+func (p *player) due() uint64 {
+	d := min(p.nextSample, p.nextCol)
+	if p.peakAt > p.events {
+		d = min(d, p.peakAt)
+	}
+	return d
+}
+
+// span is the hot loop: it replays events [from, to) of the block.
+func (p *player) span(b *trace.Block, from, to int) {
+	h, use, res := p.h, p.use, p.res
+	refs, sizes := p.refs, p.sizes
+	ops, slots, size, aligns := b.Op[from:to], b.Slot[from:to], b.Size[from:to], b.Align[from:to]
+	live, liveMin, liveMax := p.live, p.liveMin, p.liveMax
+	for i, op := range ops {
+		slot := int(slots[i])
+		bytes := size[i]
+		switch op {
+		case trace.OpAlloc:
+			align := aligns[i]
+			var r heapmodel.Ref
+			var ok bool
+			if align == 0 {
+				r, ok = h.Alloc(bytes, 0)
+			} else {
+				r, ok = p.allocAligned(bytes, align)
+			}
+			if p.aligns != nil || align != 0 {
+				p.setAlign(slot, align)
+			}
+			if !ok {
+				refs[slot] = dead
+				p.fail(b, from+i, live)
+				break
+			}
+			refs[slot], sizes[slot] = r, bytes
+			live += bytes
+			p.count++
+			res.Allocs++
+			p.placed(bytes, live)
+		case trace.OpFree:
+			r := refs[slot]
+			if r == dead {
+				res.Skipped++
+				continue
+			}
+			h.Free(r)
+			refs[slot] = dead
+			live -= sizes[slot]
+			p.count--
+			res.Frees++
+		case trace.OpRealloc:
+			live = p.realloc(b, from+i, live)
+		}
+		if live < liveMin {
+			liveMin = live
+		}
+		if live > liveMax {
+			liveMax = live
+		}
+		foot := use.HighWater
+		if res.Growing {
+			foot = use.Arena
+		}
+		if foot > p.maxFoot {
+			p.maxFoot = foot
+			res.FootprintEvent, res.LiveAtFootprint = b.First+uint64(from+i), live
+		}
+		if live > p.peakLive {
+			p.peakLive, p.peakLiveEvent, p.footAtPeak = live, b.First+uint64(from+i), p.footNow()
+		}
+		if p.count > res.PeakObjects {
+			res.PeakObjects = p.count
+		}
+		if use.Arena != p.arena && p.layout {
+			p.grown(b, from+i)
+		}
+		if p.stopped {
+			break
+		}
+	}
+	p.live, p.liveMin, p.liveMax = live, liveMin, liveMax
+}
+
+// footNow returns the footprint so far: the arena of a growing heap, which may
+// fall, or the high-water mark of a fixed one.
+func (p *player) footNow() uint64 {
+	if p.res.Growing {
+		return p.use.Arena
+	}
+	return p.use.HighWater
+}
+
+// placed advances the clock of Johnstone & Wilson by a request that was
+// served, and adds what the footprint exceeds live bytes by, weighted by it.
+func (p *player) placed(bytes, live uint64) {
+	p.res.AllocatedBytes += bytes
+	if live > 0 {
+		p.res.ExcessSum += float64(bytes) * (float64(p.footNow())/float64(live) - 1)
+	}
+}
+
+// allocAligned serves an aligned request; a heap without an aligned entry
+// point is asked for enough bytes to find an aligned address among them, which
+// is what programs on such heaps do.
+func (p *player) allocAligned(bytes uint64, align uint32) (heapmodel.Ref, bool) {
+	if p.caps&heapmodel.CapAlign != 0 {
+		return p.h.Alloc(bytes, align)
+	}
+	natural := p.h.Align()
+	if align <= natural {
+		return p.h.Alloc(bytes, 0)
+	}
+	p.res.Padded++
+	return p.h.Alloc(bytes+uint64(align-natural), 0)
+}
+
+func (p *player) setAlign(slot int, align uint32) {
+	if p.aligns == nil {
+		p.aligns = make([]uint32, len(p.refs), cap(p.refs))
+	}
+	p.aligns[slot] = align
+}
+
+// realloc replays a realloc and returns the live bytes after it.
+func (p *player) realloc(b *trace.Block, i int, live uint64) uint64 {
+	slot, bytes := int(b.Slot[i]), b.Size[i]
+	r := p.refs[slot]
+	var s heapmodel.Ref
+	var ok bool
+	if r == dead {
+		// The object was never placed: for the program this is malloc.
+		if p.aligns != nil {
+			p.aligns[slot] = 0
+		}
+		if s, ok = p.h.Alloc(bytes, 0); ok {
+			p.sizes[slot] = 0
+			p.count++
+			p.res.Allocs++
+		}
+	} else {
+		align := uint32(0)
+		if p.aligns != nil {
+			align = p.aligns[slot]
+		}
+		was := p.h.Addr(r)
+		if s, ok = p.h.Realloc(r, bytes, align); ok {
+			p.res.Reallocs++
+			if p.h.Addr(s) == was {
+				p.res.InPlace++
+			}
+		}
+	}
+	if !ok {
+		p.fail(b, i, live)
+		return live
+	}
+	p.refs[slot] = s
+	live += bytes - p.sizes[slot]
+	p.sizes[slot] = bytes
+	p.placed(bytes, live)
+	return live
+}
+
+// fail records that event i of the block was not served.
+func (p *player) fail(b *trace.Block, i int, live uint64) {
+	res := p.res
+	align := uint32(0)
+	if b.Op[i] == trace.OpAlloc {
+		align = b.Align[i]
+		if p.caps&heapmodel.CapAlign == 0 {
+			align = 0
+		}
+	}
+	f := Failure{
+		Event: b.First + uint64(i), Time: b.Time[i], Request: b.Size[i], Align: b.Align[i],
+		Realloc: b.Op[i] == trace.OpRealloc, Site: uint32(b.Site[i]),
+		Need: p.h.Need(b.Size[i], align), Free: p.use.Free, LargestFree: p.h.LargestFree(), FreeBlocks: p.use.FreeBlocks,
+	}
+	f.Verdict = judge(f.Need, f.Free, f.LargestFree, p.limit)
+	if res.Failures == 0 {
+		res.FirstFailure = p.survey(f.Event, f.Time, live)
+	}
+	res.Failures++
+	p.lastFailed = f.Event
+	res.ByVerdict[f.Verdict]++
+	if !f.Realloc {
+		res.FailedAllocs++
+	}
+	if len(p.bySize) < MaxKeptFailures || p.bySize[f.Request] != 0 {
+		p.bySize[f.Request]++
+	}
+	if len(res.Failed) < MaxKeptFailures {
+		res.Failed = append(res.Failed, f)
+	}
+	res.PeakAllocated = max(res.PeakAllocated, p.use.Allocated)
+	if p.o.OnFailure == Stop {
+		p.stopped, res.Stopped = true, true
+		res.Events = f.Event + 1
+	}
+}
+
+// grown records a change of the arena by event i of the block.
+func (p *player) grown(b *trace.Block, i int) {
+	g := Growth{
+		Event: b.First + uint64(i), Time: b.Time[i], Clock: p.res.AllocatedBytes,
+		From: p.arena, To: p.use.Arena,
+	}
+	if g.To > g.From {
+		p.res.Grown++
+		g.Need, g.Free, g.LargestFree = p.use.Grown.Need, p.use.Grown.Free, p.use.Grown.LargestFree
+	} else {
+		p.res.Trimmed++
+	}
+	p.res.PeakArena = max(p.res.PeakArena, g.From, g.To)
+	if len(p.res.Growths) < MaxGrowths {
+		p.res.Growths = append(p.res.Growths, g)
+	}
+	p.arena = p.use.Arena
+}
+
+// take records what is due after event i of the block.
+func (p *player) take(b *trace.Block, i int) {
+	if p.events == p.nextSample {
+		p.sample(b.First+uint64(i), b.Time[i])
+		p.nextSample += p.stride
+	}
+	if p.events == p.peakAt {
+		p.res.Peak = p.survey(b.First+uint64(i), b.Time[i], p.live)
+		p.res.PeakAllocated = max(p.res.PeakAllocated, p.use.Allocated)
+	}
+	if p.events == p.nextCol {
+		p.mapper.column(p.h, p.events, b.Time[i])
+		p.nextCol = p.mapper.due(p.events)
+	}
+}
+
+func (p *player) sample(event uint64, time int64) {
+	s := Sample{
+		Event: event, Time: time, Clock: p.res.AllocatedBytes,
+		Live: p.live, LiveMin: p.liveMin, LiveMax: p.liveMax, Footprint: p.footNow(),
+		Allocated: p.use.Allocated, Free: p.use.Free, FreeBlocks: p.use.FreeBlocks,
+		LargestFree: p.h.LargestFree(), Failures: p.res.Failures,
+	}
+	p.liveMin, p.liveMax = p.live, p.live
+	p.res.PeakAllocated = max(p.res.PeakAllocated, s.Allocated)
+	if s.LargestFree < p.res.MinLargestFree {
+		p.res.MinLargestFree, p.res.MinLargestFreeEvent = s.LargestFree, s.Event
+	}
+	p.res.Series = append(p.res.Series, s)
+}
+
+// watched reports whether every single event is to be recorded.
+func (p *player) watched() bool { return p.out != nil || p.steps != nil || p.mapper != nil }
+
+// watch records event i of the block, just replayed.
+func (p *player) watch(b *trace.Block, i int) {
+	slot := int(b.Slot[i])
+	if p.out != nil {
+		p.place(b, i)
+	}
+	if p.mapper != nil && b.Op[i] != trace.OpFree && p.refs[slot] < dead {
+		p.mapper.born(slot, p.refs[slot], b.Op[i], b.First+uint64(i))
+	}
+	if p.steps != nil {
+		p.step(b, i)
+	}
+}
+
+// place writes the line of event i as the golden tables have it.
+func (p *player) place(b *trace.Block, i int) {
+	r := p.refs[b.Slot[i]]
+	p.line = p.line[:0]
+	switch {
+	case b.Op[i] == trace.OpFree && p.res.Skipped > p.seenSkipped:
+		p.line = append(p.line, '_')
+	case b.Op[i] == trace.OpFree:
+		p.line = append(p.line, '.')
+	case p.lastFailed == b.First+uint64(i) && p.res.Failures > 0, r >= dead:
+		p.line = append(p.line, '!')
+	default:
+		a := uint64(p.h.Addr(r))
+		if align := uint64(b.Align[i]); align > uint64(p.h.Align()) && p.caps&heapmodel.CapAlign == 0 {
+			a = (a + align - 1) &^ (align - 1)
+		}
+		p.line = strconv.AppendUint(p.line, a, 10)
+	}
+	p.seenSkipped = p.res.Skipped
+	p.line = append(p.line, '\n')
+	if _, err := p.out.Write(p.line); err != nil && p.outErr == nil {
+		p.outErr = err
+	}
+}
+
+func (p *player) finish() *Result {
+	res := p.res
+	if !p.stopped {
+		res.Events = p.events
+	}
+	if res.Err == nil && res.Events > 0 {
+		last := res.Events - 1
+		if n := len(res.Series); n == 0 || res.Series[n-1].Event != last {
+			p.sample(last, p.lastTime)
+		}
+		res.End = p.survey(last, p.lastTime, p.live)
+		if n, ok := p.h.(heapmodel.Native); ok {
+			res.Stats = n.Native()
+		}
+	}
+	if p.mapper != nil {
+		res.Map = p.mapper.result()
+	}
+	if p.out != nil {
+		if err := p.out.Flush(); p.outErr == nil {
+			p.outErr = err
+		}
+		if p.outErr != nil {
+			res.Err = fmt.Errorf("write placements: %w", p.outErr)
+		}
+	}
+	res.LiveBytes, res.LiveCount = p.live, p.count
+	res.PeakLive, res.PeakLiveEvent, res.FootprintAtPeak = p.peakLive, p.peakLiveEvent, p.footAtPeak
+	res.Footprint = p.maxFoot
+	res.PeakArena = max(res.PeakArena, p.use.Arena)
+	res.PeakAllocated = max(res.PeakAllocated, p.use.Allocated)
+	res.Usage = *p.use
+	for size, count := range p.bySize {
+		res.BySize = append(res.BySize, SizeCount{size, count})
+	}
+	sortBySize(res.BySize)
+	return res
+}

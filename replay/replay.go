@@ -1,0 +1,202 @@
+// Package replay runs the events of a trace through heaps and measures what
+// happens: growth, footprint, fragmentation, and every allocation that fails,
+// with the state of the heap at that moment. All heaps of a run see the same
+// decoded blocks; results do not depend on the number of workers.
+//
+// Cost: O(1) a heap and event in counters beyond the heap's own work; walks
+// over all blocks happen only at the trace's peak, the first failure, the end,
+// and the columns of a map.
+package replay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"github.com/fragprof/fragprof/heapmodel"
+	"github.com/fragprof/fragprof/trace"
+)
+
+// OnFailure says what a replay does after an allocation fails.
+type OnFailure uint8
+
+const (
+	// Skip goes on without the object: later events about it are passed over,
+	// a realloc of it is tried as an allocation.
+	Skip OnFailure = iota
+	// Stop ends the heap's replay there, as a program that aborts would.
+	Stop
+)
+
+// Options say what a replay records. The zero Options are usable.
+type Options struct {
+	OnFailure OnFailure
+	Samples   int  // points of a Series at most; 0 means 2,000
+	MapCols   int  // columns of the heap map over time; 0 means no map
+	MapRows   int  // rows of it at most; 0 means 256
+	Steps     bool // keep a picture of the heap after every event; small traces only
+	Workers   int  // heaps replayed at a time; 0 means one a processor
+	// Placements gets a line for every event, when there is one job: the
+	// address, "!" for a failure or null, "." for a free, "_" for a free of an
+	// object whose allocation failed.
+	Placements io.Writer
+	// Progress is called after every block with the number of events replayed
+	// so far. May be nil.
+	Progress func(events uint64)
+}
+
+// MaxSteps is the number of events up to which Options.Steps is honoured.
+const MaxSteps = 10_000
+
+// MaxKeptFailures is the number of failures kept one by one; all are counted.
+const MaxKeptFailures = 100_000
+
+// Run replays a trace through an empty heap of each spec, in one pass, and
+// returns a result for each, in their order. A heap that breaks gives a Result
+// with Err set and does not stop the others. An error of the trace itself, or
+// of ctx, ends the run: the results so far are returned with it.
+func Run(ctx context.Context, src trace.Source, specs []*heapmodel.Spec, o Options) ([]*Result, error) {
+	if o.Placements != nil && len(specs) != 1 {
+		return nil, errors.New("placements need exactly one model")
+	}
+	if o.Steps && src.Header().Summary.Events > MaxSteps {
+		return nil, fmt.Errorf("a map of every step needs a trace of at most %d events; this one has %d", MaxSteps, src.Header().Summary.Events)
+	}
+	players := make([]*player, len(specs))
+	for i, s := range specs {
+		p, err := newPlayer(s, src.Header(), &o)
+		if err != nil {
+			return nil, err
+		}
+		players[i] = p
+	}
+	r, err := src.Open()
+	if err != nil {
+		return nil, err
+	}
+	err = pump(ctx, r, players, &o)
+	err = errors.Join(err, r.Close())
+	results := make([]*Result, len(players))
+	for i, p := range players {
+		results[i] = p.finish()
+	}
+	return results, err
+}
+
+// pump decodes the trace block by block, one ahead, and has every player play
+// each block.
+func pump(ctx context.Context, r trace.Reader, players []*player, o *Options) error {
+	workers := o.Workers
+	if workers <= 0 {
+		workers = runtime.GOMAXPROCS(0)
+	}
+	workers = min(workers, len(players))
+	type decoded struct {
+		b   *trace.Block
+		err error
+	}
+	// Two blocks go round: one is played while the other is decoded.
+	free, full := make(chan *trace.Block, 2), make(chan decoded)
+	free <- new(trace.Block)
+	free <- new(trace.Block)
+	done := make(chan struct{})
+	var decoder sync.WaitGroup
+	decoder.Go(func() {
+		for {
+			select {
+			case b := <-free:
+				err := r.Next(b)
+				select {
+				case full <- decoded{b, err}:
+				case <-done:
+					return
+				}
+				if err != nil {
+					return
+				}
+			case <-done:
+				return
+			}
+		}
+	})
+	defer decoder.Wait()
+	defer close(done)
+
+	var events uint64
+	for {
+		d := <-full
+		if d.err == io.EOF {
+			return nil
+		}
+		if d.err != nil {
+			return d.err
+		}
+		playAll(players, d.b, workers)
+		events += uint64(d.b.Len())
+		free <- d.b
+		if o.Progress != nil {
+			o.Progress(events)
+		}
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("stopped after %d events: %w", events, err)
+		}
+	}
+}
+
+func playAll(players []*player, b *trace.Block, workers int) {
+	if workers <= 1 {
+		for _, p := range players {
+			p.play(b)
+		}
+		return
+	}
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Go(func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(players) {
+					return
+				}
+				players[i].play(b)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// Fill completes a spec with what follows from the trace: the pointer width of
+// the recorded program, and for a heap of fixed size without a capacity the
+// DefaultCapacity of the trace. The notes say what was filled in, in a form
+// that is the same for all specs it applies to, so that they can be merged.
+func Fill(s *heapmodel.Spec, h *trace.Header) (filled *heapmodel.Spec, notes []string, err error) {
+	if s.Has("ptr") && !s.Given("ptr") && h.PtrBits != 0 {
+		if wide, err := s.With("ptr", fmt.Sprint(h.PtrBits)); err == nil {
+			s = wide
+		} else {
+			notes = append(notes, fmt.Sprintf("%s has no %d-bit form: its default pointer width is used", s.Model.Name, h.PtrBits))
+		}
+	}
+	if s.Has("capacity") && !s.Given("capacity") && !s.Given("regions") && !s.Grows() {
+		capacity := heapmodel.FormatBytes(DefaultCapacity(&h.Summary))
+		notes = append(notes, fmt.Sprintf("heaps of fixed size without a capacity got %s, the next power of two above 1.5 times the peak of live bytes", capacity))
+		s, err = s.With("capacity", capacity)
+	}
+	return s, notes, err
+}
+
+// DefaultCapacity returns the capacity given to a fixed heap when nobody names
+// one: the next power of two at or above 1.5 times the peak of live bytes, at
+// least 4 KiB.
+func DefaultCapacity(s *trace.Summary) uint64 {
+	capacity := uint64(4 << 10)
+	for capacity < s.PeakLiveBytes+s.PeakLiveBytes/2 && capacity < 1<<62 {
+		capacity *= 2
+	}
+	return capacity
+}
