@@ -1,0 +1,142 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/fragprof/fragprof/trace"
+	"github.com/fragprof/fragprof/trace/formats"
+)
+
+// traceFlags are the flags of every command that reads traces.
+type traceFlags struct {
+	from    string
+	pid     uint64
+	sizes   string
+	ptr     int
+	program string
+
+	patterns []string
+	ops      []string
+	file     string
+	preset   string
+	timeUnit string
+}
+
+func (f *traceFlags) add(fs *pflag.FlagSet) {
+	presets, _ := formats.RegexPresets()
+	fs.StringVar(&f.from, "from", "", "format of the input, if its content does not tell (see fragprof formats)")
+	fs.Uint64Var(&f.pid, "pid", 0, "process to read from a log of several (default: the one with most events)")
+	fs.StringVar(&f.sizes, "sizes", "", "what sizes count, against what the source says: requested or block")
+	fs.IntVar(&f.ptr, "ptr", 0, "pointer width of the recorded program, against what the source says: 16, 32 or 64")
+	fs.StringVar(&f.program, "program", "", "name of the recorded program, for reports")
+	fs.StringArrayVar(&f.patterns, "regex", nil, "read lines by a pattern with named groups op, ptr, size, old, align, count, thread, time, site; repeatable, or OP=PATTERN")
+	fs.StringArrayVar(&f.ops, "regex-op", nil, "what words mean that the group op finds: alloc=get_mem|grab; repeatable")
+	fs.StringVar(&f.file, "regex-file", "", "YAML file with patterns, ops, time, sizes, ptr")
+	fs.StringVar(&f.preset, "regex-preset", "", "a built-in description: "+strings.Join(presets, ", "))
+	fs.StringVar(&f.timeUnit, "time-unit", "", "what the group time counts: ns, us, ms, s, or the length of a tick, such as 10ms")
+}
+
+func (f *traceFlags) options() (formats.Options, error) {
+	o := formats.Options{From: f.from, PID: f.pid, PtrBits: f.ptr, Program: f.program}
+	if f.from != "" {
+		if _, err := formats.Lookup(f.from); err != nil {
+			return o, usageError{err}
+		}
+	}
+	if f.sizes != "" {
+		kind, err := trace.ParseSizeKind(f.sizes)
+		if err != nil {
+			return o, usageError{err}
+		}
+		o.Sizes = &kind
+	}
+	switch f.ptr {
+	case 0, 16, 32, 64:
+	default:
+		return o, usagef("--ptr %d: want 16, 32 or 64", f.ptr)
+	}
+	var err error
+	o.Regex, err = f.regex()
+	if err != nil {
+		return o, usageError{err}
+	}
+	if f.from == "regex" && o.Regex == nil {
+		return o, usagef("--from regex needs --regex, --regex-file or --regex-preset")
+	}
+	return o, nil
+}
+
+// regex returns the description of lines that the flags add up to, nil if
+// there is none.
+func (f *traceFlags) regex() (x *formats.Regex, err error) {
+	switch {
+	case f.preset != "" && f.file != "":
+		return nil, errors.New("--regex-preset and --regex-file exclude each other")
+	case f.preset != "":
+		x, err = formats.RegexPreset(f.preset)
+	case f.file != "":
+		x, err = readRegexFile(f.file)
+	case len(f.patterns) > 0:
+		x = &formats.Regex{}
+	case len(f.ops) > 0 || f.timeUnit != "":
+		return nil, errors.New("--regex-op and --time-unit need --regex, --regex-file or --regex-preset")
+	}
+	if x == nil || err != nil {
+		return nil, err
+	}
+	for _, p := range f.patterns {
+		if err := x.AddPattern(p); err != nil {
+			return nil, err
+		}
+	}
+	for _, op := range f.ops {
+		if err := x.AddOps(op); err != nil {
+			return nil, err
+		}
+	}
+	if f.timeUnit != "" {
+		x.TimeUnit = f.timeUnit
+	}
+	return x, x.Validate()
+}
+
+func readRegexFile(path string) (x *formats.Regex, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return formats.ReadRegex(f, path)
+}
+
+// cacheBytes is how much of a decoded trace is kept in memory between the
+// pass that counts and the pass that replays; larger traces are decoded twice.
+const cacheBytes = 64 << 20
+
+// load reads a trace so that its counts are known. each is called with every
+// block on the way and may be nil.
+func (e *env) load(path string, f *traceFlags, each func(*trace.Block)) (trace.Source, error) {
+	o, err := f.options()
+	if err != nil {
+		return nil, err
+	}
+	src, err := formats.Load(path, e.stdin, o, cacheBytes, each)
+	if err != nil {
+		return nil, fmt.Errorf("read %w", err)
+	}
+	return src, nil
+}
+
+// adviseLoss prints what an import dropped or repaired, a line a kind.
+func (e *env) adviseLoss(name string, h *trace.Header) {
+	for k, count := range h.Loss {
+		if count > 0 {
+			e.advise("%s: %d %s", name, count, trace.LossKind(k).Doc())
+		}
+	}
+}
