@@ -3,6 +3,7 @@ package trace
 import (
 	"cmp"
 	"maps"
+	"math"
 	"math/bits"
 	"slices"
 )
@@ -84,14 +85,14 @@ func bucketLow(i int) uint64 {
 	return uint64(i-e<<subBits) << e
 }
 
-// Quantile returns a value v such that about the share q of the values, from 0
-// to 1, is at most v: exact below 64, else at most 1/32 too low. Zero if the
-// histogram is empty.
+// Quantile returns the least value that at least the share q of the values,
+// from 0 to 1, does not exceed: exact below 64, else at most 1/32 too low. Zero
+// if the histogram is empty.
 func (h *Histogram) Quantile(q float64) uint64 {
-	want := uint64(q * float64(h.Count))
+	want := max(1, uint64(math.Ceil(q*float64(h.Count))))
 	var seen uint64
 	for i, c := range h.counts {
-		if seen += c; c > 0 && seen >= max(want, 1) {
+		if seen += c; seen >= want {
 			return max(min(bucketLow(i), h.Max), h.Min)
 		}
 	}

@@ -102,9 +102,10 @@ func (l *links) join(low, up int) {
 }
 
 // steady calls alloc and free as a program does that holds live objects of
-// mixed sizes and replaces them at random. It returns a checksum of what alloc
-// returns.
-func steady(live, ops int, alloc func(size uint64) (ref uint32, addr uint64), free func(ref uint32)) uint64 {
+// mixed sizes and replaces them at random: as often as there are objects to
+// come to a steady state, then ops times more. It returns how long those took
+// and a checksum of what alloc returns.
+func steady(live, ops int, alloc func(size uint64) (ref uint32, addr uint64), free func(ref uint32)) (took time.Duration, sum uint64) {
 	state := uint64(88172645463325252)
 	next := func() uint64 {
 		state ^= state << 13
@@ -113,8 +114,11 @@ func steady(live, ops int, alloc func(size uint64) (ref uint32, addr uint64), fr
 		return state
 	}
 	refs := make([]uint32, live)
-	var sum uint64
-	for i := range ops + live {
+	var start time.Time
+	for i := range 2*live + ops {
+		if i == 2*live {
+			start = time.Now()
+		}
 		slot := i
 		if i >= live {
 			slot = int(next() % uint64(live))
@@ -128,7 +132,7 @@ func steady(live, ops int, alloc func(size uint64) (ref uint32, addr uint64), fr
 		refs[slot] = ref
 		sum = sum*31 + addr
 	}
-	return sum
+	return time.Since(start), sum
 }
 
 // BenchmarkAgainstList replays the same steady state of 20,000 live objects
@@ -153,29 +157,28 @@ func BenchmarkAgainstList(b *testing.B) {
 					b.Fatal(err)
 				}
 				l := newLinks(capacity, policy == "best")
-				start := time.Now()
-				got := steady(live, ops, func(size uint64) (uint32, uint64) {
+				took, got := steady(live, ops, func(size uint64) (uint32, uint64) {
 					r, ok := h.Alloc(size, 0)
 					if !ok {
 						b.Fatal("out of memory")
 					}
 					return uint32(r), uint64(h.Addr(r))
 				}, func(ref uint32) { h.Free(heapmodel.Ref(ref)) })
-				model += time.Since(start)
-				start = time.Now()
-				want := steady(live, ops, func(size uint64) (uint32, uint64) {
+				model += took
+				took, want := steady(live, ops, func(size uint64) (uint32, uint64) {
 					i, ok := l.alloc(size)
 					if !ok {
 						b.Fatal("the plain list is out of memory")
 					}
 					return uint32(i), l.nodes[i].start + 4
 				}, func(ref uint32) { l.free(int(ref)) })
-				list += time.Since(start)
+				list += took
 				if got != want {
 					b.Fatal("the model and the plain list place objects differently")
 				}
 			}
 			b.ReportMetric(list.Seconds()/model.Seconds(), "times_list")
+			b.ReportMetric(float64(model.Nanoseconds())/float64(b.N)/(2*ops), "model-ns/op")
 		})
 	}
 }

@@ -69,8 +69,9 @@ func benchReadOptions(b *testing.B, format string, log []byte, o Options) {
 
 const benchEvents = 300_000
 
-func BenchmarkMemoryReplay(b *testing.B) {
-	benchRead(b, "memory_replay", benchLog(benchEvents, func(w *bytes.Buffer, op byte, addr, old, size uint64) {
+// replayLog is a log in the older form of memory_replay.
+func replayLog() []byte {
+	return benchLog(benchEvents, func(w *bytes.Buffer, op byte, addr, old, size uint64) {
 		switch op {
 		case 'a':
 			fmt.Fprintf(w, "4242: malloc %#x %d\n", addr, size)
@@ -79,7 +80,24 @@ func BenchmarkMemoryReplay(b *testing.B) {
 		case 'f':
 			fmt.Fprintf(w, "4242: free %#x\n", addr)
 		}
-	}))
+	})
+}
+
+func BenchmarkMemoryReplay(b *testing.B) { benchRead(b, "memory_replay", replayLog()) }
+
+// BenchmarkLineScanner only cuts the same log into lines: what part of the
+// readers' time that is.
+func BenchmarkLineScanner(b *testing.B) {
+	log := replayLog()
+	b.SetBytes(int64(len(log)))
+	lines := 0
+	for b.Loop() {
+		s := lineScanner{r: bytes.NewReader(log)}
+		for _, err := s.next(); err == nil; _, err = s.next() {
+			lines++
+		}
+	}
+	b.ReportMetric(float64(lines)/b.Elapsed().Seconds()/1e6, "Mlines/s")
 }
 
 func BenchmarkMemoryReplayTimes(b *testing.B) {

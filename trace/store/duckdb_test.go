@@ -119,8 +119,13 @@ func TestDuckDB(t *testing.T) {
 		want  [][]string
 	}{
 		{"select column_name, column_type from (describe select *" + fmt.Sprintf(" from '%s')", path), [][]string{
-			{"op", "UTINYINT"}, {"slot", "UINTEGER"}, {"size", "UBIGINT"}, {"align", "UINTEGER"},
-			{"time", "BIGINT"}, {"thread", "UINTEGER"}, {"site", "UINTEGER"},
+			{"op", "UTINYINT"},
+			{"slot", "UINTEGER"},
+			{"size", "UBIGINT"},
+			{"align", "UINTEGER"},
+			{"time", "BIGINT"},
+			{"thread", "UINTEGER"},
+			{"site", "UINTEGER"},
 		}},
 		{"select op, count(*)" + from + " group by op order by op", [][]string{
 			{"1", fmt.Sprint(s.Allocs)}, {"2", fmt.Sprint(s.Frees)}, {"3", fmt.Sprint(s.Reallocs)},

@@ -262,6 +262,14 @@ func TestHostilePages(t *testing.T) {
 		t.Fatal(err)
 	}
 	bomb := enc.EncodeAll(make([]byte, 1<<30>>2), nil)
+	dictionary := func(values int32, plain []byte) func(*format.PageHeader, []byte) []byte {
+		return func(h *format.PageHeader, _ []byte) []byte {
+			packed := enc.EncodeAll(plain, nil)
+			h.DictionaryPageHeader.V.NumValues = values
+			h.UncompressedPageSize, h.CompressedPageSize = int32(len(plain)), int32(len(packed))
+			return packed
+		}
+	}
 	page := func(f func(h *format.PageHeader, d *format.DataPageHeaderV2, data []byte) []byte) func(*format.PageHeader, []byte) []byte {
 		return func(h *format.PageHeader, data []byte) []byte { return f(h, &h.DataPageHeaderV2.V, data) }
 	}
@@ -288,27 +296,9 @@ func TestHostilePages(t *testing.T) {
 			h.DictionaryPageHeader.V.Encoding = format.DeltaBinaryPacked
 			return data
 		}, "dictionary of encoding"},
-		{"short dictionary", colSize, func(h *format.PageHeader, data []byte) []byte {
-			h.DictionaryPageHeader.V.NumValues = 1
-			h.UncompressedPageSize = 8
-			data = enc.EncodeAll(make([]byte, 8), nil)
-			h.CompressedPageSize = int32(len(data))
-			return data
-		}, "place"},
-		{"operation 300", colOp, func(h *format.PageHeader, data []byte) []byte {
-			h.DictionaryPageHeader.V.NumValues = 1
-			h.UncompressedPageSize = 4
-			data = enc.EncodeAll([]byte{44, 1, 0, 0}, nil)
-			h.CompressedPageSize = int32(len(data))
-			return data
-		}, "operation 300"},
-		{"operation 9", colOp, func(h *format.PageHeader, data []byte) []byte {
-			h.UncompressedPageSize = 12
-			h.DictionaryPageHeader.V.NumValues = 3
-			data = enc.EncodeAll([]byte{9, 0, 0, 0, 9, 0, 0, 0, 9, 0, 0, 0}, nil)
-			h.CompressedPageSize = int32(len(data))
-			return data
-		}, "unknown operation"},
+		{"short dictionary", colSize, dictionary(1, make([]byte, 8)), "place"},
+		{"operation 300", colOp, dictionary(1, []byte{44, 1, 0, 0}), "operation 300"},
+		{"operation 9", colOp, dictionary(3, []byte{9, 0, 0, 0, 9, 0, 0, 0, 9, 0, 0, 0}), "unknown operation"},
 		{"compression bomb in a dictionary", colSize, func(h *format.PageHeader, _ []byte) []byte {
 			h.CompressedPageSize, h.UncompressedPageSize = int32(len(bomb)), 80
 			return bomb
