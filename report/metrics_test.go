@@ -92,7 +92,7 @@ a 9 7
 		"growth_events":     4,
 		"arena_bytes":       20,
 		"high_water_bytes":  18,
-		"peak_live_objects": 4,
+		"peak_live_objects": 5,
 		"end_live_bytes":    10,
 		"end_free_bytes":    10,
 		"failures":          0,

@@ -147,38 +147,33 @@ const (
 )
 
 // strip draws the address range of the blocks in the given number of columns,
-// by how much of each is in use.
+// by how much of each is free. What is in no block is not free.
 func strip(blocks []heapmodel.Block, columns int) string {
 	last := blocks[len(blocks)-1]
 	end := uint64(last.Addr) + last.Size
-	columns = int(min(uint64(columns), end))
 	cell := (end + uint64(columns) - 1) / uint64(columns)
-	used := make([]uint64, columns)
+	free := make([]uint64, (end+cell-1)/cell)
 	for _, b := range blocks {
-		if !b.Used {
+		if b.Used {
 			continue
 		}
 		for from, to := uint64(b.Addr), uint64(b.Addr)+b.Size; from < to; {
 			stop := min(to, (from/cell+1)*cell)
-			used[from/cell] += stop - from
+			free[from/cell] += stop - from
 			from = stop
 		}
 	}
 	var s strings.Builder
-	for i, u := range used {
-		size := min(cell, end-uint64(i)*cell)
-		switch {
-		case u == 0:
-			s.WriteByte('.')
-		case 2*u < size:
-			s.WriteByte(':')
-		case u < size:
-			s.WriteByte('+')
-		default:
+	for i, f := range free {
+		switch size := min(cell, end-uint64(i)*cell); {
+		case f == 0:
 			s.WriteByte('#')
-		}
-		if uint64(i+1)*cell >= end {
-			break
+		case f == size:
+			s.WriteByte('.')
+		case 2*f > size:
+			s.WriteByte(':')
+		default:
+			s.WriteByte('+')
 		}
 	}
 	return s.String()

@@ -118,9 +118,9 @@ func byAge(m *replay.Map) (measure, bool) {
 func bySize(m *replay.Map) (measure, bool) {
 	lo, hi, ok := cellRange(m, cellSize)
 	s := measure{label: "block size", of: cellSize}
-	lo, hi = math.Floor(lo), math.Ceil(hi)
-	if hi == lo {
-		hi++
+	lo, hi = math.Floor(clamp(lo, 0, 64)), math.Ceil(clamp(hi, 0, 64))
+	if hi <= lo {
+		hi = lo + 1
 	}
 	s.place = func(v float64) float64 { return (v - lo) / (hi - lo) }
 	if !ok {
