@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/fragprof/fragprof/trace"
@@ -152,8 +154,8 @@ func BenchmarkRep(b *testing.B) {
 	benchRead(b, "rep", append([]byte("20000000\n300000\n300000\n1\n"), log...))
 }
 
-func BenchmarkValgrind(b *testing.B) {
-	benchRead(b, "valgrind", benchLog(benchEvents, func(w *bytes.Buffer, op byte, addr, old, size uint64) {
+func valgrindLog() []byte {
+	return benchLog(benchEvents, func(w *bytes.Buffer, op byte, addr, old, size uint64) {
 		switch op {
 		case 'a':
 			fmt.Fprintf(w, "--4242-- malloc(%d) = 0x%X\n", size, addr)
@@ -162,5 +164,35 @@ func BenchmarkValgrind(b *testing.B) {
 		case 'f':
 			fmt.Fprintf(w, "--4242-- free(0x%X)\n", addr)
 		}
-	}))
+	})
+}
+
+func BenchmarkValgrind(b *testing.B) { benchRead(b, "valgrind", valgrindLog()) }
+
+// BenchmarkValgrindFile reads a file, which is counted first to find the
+// process with most events, and the same with the process given.
+func BenchmarkValgrindFile(b *testing.B) {
+	path := filepath.Join(b.TempDir(), "x.vg")
+	if err := os.WriteFile(path, valgrindLog(), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	for _, pid := range []uint64{0, 4242} {
+		b.Run(fmt.Sprint("pid=", pid), func(b *testing.B) {
+			block := new(trace.Block)
+			for b.Loop() {
+				r, err := Open(path, nil, Options{PID: pid})
+				if err != nil {
+					b.Fatal(err)
+				}
+				for err = r.Next(block); err == nil; err = r.Next(block) {
+				}
+				if err != io.EOF {
+					b.Fatal(err)
+				}
+				if err := r.Close(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }

@@ -142,8 +142,11 @@ func (c *replayCall) scanRealloc(b []byte) (rest []byte, ok bool) {
 func (c *replayCall) scanTimes(b []byte) bool {
 	var ok bool
 	for ; len(b) > 0; c.times = min(c.times+1, 2) {
+		if b[0] != ' ' {
+			return false
+		}
 		var n uint64
-		if n, b, ok = number(b); !ok {
+		if n, b, ok = longDecimal(b[1:]); !ok {
 			return len(trimEnd(b)) == 0
 		}
 		switch c.times {

@@ -108,26 +108,18 @@ func mtraceSize(b []byte) (size uint64, ok bool) {
 // first "@ ", since a path may hold another. But if an address stands between
 // the two, the first belongs to a line that was cut and has no end.
 func scanWhere(b []byte) (where []byte, glued bool) {
-	last := bytes.LastIndexByte(b, '@')
-	if last < 0 {
+	const tag = "@ "
+	if hasPrefix(b, tag) && bytes.IndexByte(b[1:], '@') < 0 {
+		return b[len(tag):], false
+	}
+	first, last := bytes.Index(b, []byte(tag)), bytes.LastIndex(b, []byte(tag))
+	if first < 0 {
 		return nil, false
 	}
-	if last > 0 {
-		first := bytes.Index(b, []byte("@ "))
-		last = bytes.LastIndex(b, []byte("@ "))
-		switch {
-		case first < 0:
-			return nil, false
-		case bytes.Contains(b[first:last], []byte("[0x")):
-			glued = true
-		default:
-			last = first
-		}
+	if bytes.Contains(b[first:last], []byte("[0x")) {
+		return b[last+len(tag):], true
 	}
-	if len(b) < last+2 || b[last+1] != ' ' {
-		return nil, glued
-	}
-	return b[last+2:], glued
+	return b[first+len(tag):], false
 }
 
 // lastWord returns the word behind the last blank of b, and what is before it.

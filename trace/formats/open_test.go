@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/fragprof/fragprof/trace"
 )
@@ -106,7 +105,7 @@ func (e *endless) Read(p []byte) (int, error) {
 // TestWrongFrom reads inputs without end under a wrong name: every format must
 // find out soon, and say what the input looks like if that is known.
 func TestWrongFrom(t *testing.T) {
-	const allowed = 1 << 30
+	const allowed = maxLongLine + 4*maxLine
 	inputs := []struct {
 		name, text string
 		isFormat   string // the format it is of; "" for none
@@ -130,16 +129,12 @@ func TestWrongFrom(t *testing.T) {
 			t.Run(in.name+" as "+f.Name, func(t *testing.T) {
 				t.Parallel()
 				src := &endless{text: in.text}
-				start := time.Now()
 				_, _, err := readText(src, Options{From: f.Name})
 				if err == nil || !strings.Contains(err.Error(), in.looks) {
 					t.Errorf("error %v, want one with %q", err, in.looks)
 				}
 				if src.read > allowed {
 					t.Errorf("%d bytes read", src.read)
-				}
-				if d := time.Since(start); d > 30*time.Second {
-					t.Errorf("took %v", d)
 				}
 			})
 		}

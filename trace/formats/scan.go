@@ -2,6 +2,7 @@ package formats
 
 import (
 	"bytes"
+	"encoding/binary"
 	"iter"
 	"strings"
 	"unicode"
@@ -67,6 +68,38 @@ func decimal(b []byte) (n uint64, rest []byte, ok bool) {
 		n = n*10 + uint64(d)
 	}
 	return n, b[i:], i > 0
+}
+
+// longDecimal is decimal for numbers that mostly have many digits, such as
+// times in nanoseconds: it reads the first 8 at once.
+func longDecimal(b []byte) (n uint64, rest []byte, ok bool) {
+	if len(b) < 8 {
+		return decimal(b)
+	}
+	x := binary.LittleEndian.Uint64(b)
+	// A byte is a digit if its high half is 3, and still is 6 further on.
+	const high = 0xf0f0f0f0f0f0f0f0
+	if x&high|((x+0x0606060606060606)&high)>>4 != 0x3333333333333333 {
+		return decimal(b)
+	}
+	// Add up neighbours: digits to pairs, pairs to fours, fours to eight.
+	x &= 0x0f0f0f0f0f0f0f0f
+	x = (x * (10<<8 + 1)) >> 8 & 0x00ff00ff00ff00ff
+	x = (x * (100<<16 + 1)) >> 16 & 0x0000ffff0000ffff
+	x = (x * (10000<<32 + 1)) >> 32
+	n = x
+	i := 8
+	for ; i < len(b) && i < safeDigits; i++ {
+		d := b[i] - '0'
+		if d > 9 {
+			return n, b[i:], true
+		}
+		n = n*10 + uint64(d)
+	}
+	if i < len(b) && isDigit(b[i]) {
+		return decimal(b)
+	}
+	return n, b[i:], true
 }
 
 // notHex is what hexDigit holds for a byte that is no hexadecimal digit.

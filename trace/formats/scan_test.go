@@ -18,6 +18,9 @@ func TestNumbers(t *testing.T) {
 		if got, rest, ok := decimal([]byte(zeros + strconv.FormatUint(n, 10) + tail)); got != n || string(rest) != tail || !ok {
 			t.Fatalf("decimal: %d, %q, %v", got, rest, ok)
 		}
+		if got, rest, ok := longDecimal([]byte(zeros + strconv.FormatUint(n, 10) + tail)); got != n || string(rest) != tail || !ok {
+			t.Fatalf("longDecimal: %d, %q, %v", got, rest, ok)
+		}
 		hex := fmt.Sprintf(rapid.SampledFrom([]string{"%x", "%X"}).Draw(t, "case"), n)
 		if got, rest, ok := hexadecimal([]byte(zeros + hex + tail)); got != n || string(rest) != tail || !ok {
 			t.Fatalf("hexadecimal: %d, %q, %v", got, rest, ok)
@@ -30,6 +33,9 @@ func TestNumbers(t *testing.T) {
 	for _, s := range []string{"", "x", "-1", " 1", "18446744073709551616", "99999999999999999999", "184467440737095516150"} {
 		if n, rest, ok := decimal([]byte(s)); ok {
 			t.Errorf("decimal %q: %d, %q", s, n, rest)
+		}
+		if n, rest, ok := longDecimal([]byte(s)); ok {
+			t.Errorf("longDecimal %q: %d, %q", s, n, rest)
 		}
 	}
 	for _, s := range []string{"", "g", "0x", "0xg", "-1", " 1", "10000000000000000", "fffffffffffffffff", "(nil", "nul"} {
@@ -44,6 +50,22 @@ func TestNumbers(t *testing.T) {
 	}
 	if n, _, ok := decimal([]byte("18446744073709551615")); n != math.MaxUint64 || !ok {
 		t.Errorf("largest decimal: %d, %v", n, ok)
+	}
+}
+
+// TestLongDecimal puts each byte at each place of a number: it ends it, or it
+// counts.
+func TestLongDecimal(t *testing.T) {
+	for at := range 12 {
+		for c := range 256 {
+			b := []byte("123456789012")
+			b[at] = byte(c)
+			n, rest, ok := longDecimal(b)
+			wantN, wantRest, wantOK := decimal(b)
+			if n != wantN || string(rest) != string(wantRest) || ok != wantOK {
+				t.Errorf("%q: %d, %q, %v, want %d, %q, %v", b, n, rest, ok, wantN, wantRest, wantOK)
+			}
+		}
 	}
 }
 

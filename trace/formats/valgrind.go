@@ -55,27 +55,17 @@ func sniffValgrind(head []byte) bool {
 	return false
 }
 
-// busiestValgrind reads the whole input once and returns the process with most
-// events in it, the first of equals. What is wrong with the input the proper
-// reading finds again.
+// busiestValgrind returns the process with most events in the input, the first
+// of equals, for which it reads the whole input once, and again if there are
+// several. What is wrong with the input the proper reading finds anew.
 func busiestValgrind(in *Input) (pid uint64, ok bool) {
-	src, err := in.again()
-	if err != nil {
-		return 0, false
+	pid, several := firstValgrind(in)
+	if !several {
+		return pid, pid != 0
 	}
-	defer src.Close()
-	lines := lineScanner{r: src}
-	var c valgrindCall
-	var index table // process -> place in counts
+	var index table // process -> place in pids and counts
 	var pids, counts []uint64
-	for {
-		line, err := lines.next()
-		if err != nil {
-			break
-		}
-		if c.scan(line) != lineEvent || c.kind == valgrindNothing {
-			continue
-		}
+	eachValgrind(in, nil, func(c *valgrindCall) bool {
 		i, known := index.get(c.pid)
 		if !known {
 			i = uint32(len(pids))
@@ -83,14 +73,56 @@ func busiestValgrind(in *Input) (pid uint64, ok bool) {
 			pids, counts = append(pids, c.pid), append(counts, 0)
 		}
 		counts[i]++
-	}
+		return true
+	})
 	var most uint64
-	for i, n := range counts {
-		if n > most {
-			most, pid = n, pids[i]
+	for i, events := range counts {
+		if events > most {
+			most, pid = events, pids[i]
 		}
 	}
 	return pid, most > 0
+}
+
+// firstValgrind returns the first process in the input, zero if there is none,
+// and whether there are several. It costs little more than cutting the input
+// into lines as long as all lines are of one process.
+func firstValgrind(in *Input) (pid uint64, several bool) {
+	var own []byte // what lines of the first process begin with
+	eachValgrind(in, &own, func(c *valgrindCall) bool {
+		if own == nil {
+			pid = c.pid
+			own = fmt.Appendf(nil, "--%d-- ", pid)
+		}
+		several = c.pid != pid
+		return !several
+	})
+	return pid, several
+}
+
+// eachValgrind reads the input from its start and calls each with every event
+// until that returns false. Lines that begin with *skip, if set, are passed
+// over unread.
+func eachValgrind(in *Input, skip *[]byte, each func(*valgrindCall) bool) {
+	src, err := in.again()
+	if err != nil {
+		return
+	}
+	defer src.Close()
+	lines := lineScanner{r: src}
+	var c valgrindCall
+	for {
+		line, err := lines.next()
+		if err != nil {
+			return
+		}
+		if skip != nil && *skip != nil && bytes.HasPrefix(line, *skip) {
+			continue
+		}
+		if c.scan(line) == lineEvent && c.kind != valgrindNothing && !each(&c) {
+			return
+		}
+	}
 }
 
 type valgrindParser struct {
