@@ -7,10 +7,7 @@ import (
 	"gonum.org/v1/plot"
 
 	"github.com/fragprof/fragprof/replay"
-	"github.com/fragprof/fragprof/trace"
 )
-
-const blockSizes = trace.SizesBlock
 
 // Axis is what counts as time in figures over time.
 type Axis uint8

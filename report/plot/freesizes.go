@@ -88,15 +88,12 @@ func newSizesPanel(h *heap, s *replay.Survey, need uint64, when string) *sizesPa
 		p.free += c.bytes
 		usable += c.usable
 	}
-	free := "nothing free"
-	if p.free > 0 {
-		count := thousands(blocks) + " blocks"
-		if blocks == 1 {
-			count = "1 block"
-		}
-		free = bytesText(p.free) + " free in " + count + ", " + percent(usable, p.free) + " usable"
+	p.free = max(p.free, 1) // sizes no heap has may add up to 2^64
+	count := thousands(blocks) + " blocks"
+	if blocks == 1 {
+		count = "1 block"
 	}
-	p.lines = []string{free, when}
+	p.lines = []string{bytesText(p.free) + " free in " + count + ", " + percent(usable, p.free) + " usable", when}
 	return p
 }
 
@@ -195,7 +192,7 @@ func (s sizesScale) Ticks(_, _ float64) []plot.Tick {
 			counts = append(counts, v)
 		}
 	}
-	labelled := math.Inf(-1)
+	labelled := 0.0 // below zero, which has a label
 	for _, v := range counts {
 		if v > s.most {
 			break
@@ -287,7 +284,7 @@ func (a *axes) classes(sp *sizesPanel, scale sizesScale) {
 					c.Fill(rectangle(left, y(from), right, y(to)))
 				}
 			}
-			usable, all := float64(k.usable)/float64(sp.free), float64(k.bytes)/float64(sp.free)
+			usable, all := clamp(float64(k.usable)/float64(sp.free), 0, 1), clamp(float64(k.bytes)/float64(sp.free), 0, 1)
 			fill(usableInk, 0, usable)
 			fill(smallInk, usable, all)
 			if k.blocks > 0 {

@@ -88,10 +88,7 @@ func heapMap(in *input, h *heap, m measure) *Picture {
 	top, cut := drawnTop(h.Map)
 	a.linearY(top, 8)
 	a.Y.Label.Text = "address, from the start of the arena"
-	f := frame{title: in.title(h), under: in.under, notes: brokeNotes([]*heap{h})}
-	if h.Stopped {
-		f.notes = append(f.notes, "The replay stopped at the first failure, event "+thousands(lastFailed(h))+".")
-	}
+	f := frame{title: in.title(h), under: in.under, notes: endNotes([]*heap{h})}
 	if cut {
 		f.notes = append(f.notes, "Not drawn: free memory above, up to "+bytesText(mapTop(h.Map))+".")
 	}
@@ -111,13 +108,6 @@ func heapMap(in *input, h *heap, m measure) *Picture {
 		key.Min.X, key.Max.Y, key.Min.Y = data.Max.X+22, data.Max.Y-8, data.Min.Y
 		drawKey(canvas{key, c.dpi}, m)
 	})
-}
-
-func lastFailed(h *heap) uint64 {
-	if len(h.Failed) == 0 {
-		return h.Events
-	}
-	return h.Failed[len(h.Failed)-1].Event
 }
 
 // extent is a range of addresses.
@@ -281,7 +271,7 @@ func newGather(m *replay.Map, by measure, outside []extent) *gather {
 	g := &gather{m: m, by: by, used: make([]float64, rows), sum: make([]float64, rows), lost: make([]float64, rows)}
 	per := float64(m.RowBytes)
 	for _, e := range outside {
-		for row := int(e.from / per); row < rows && float64(row)*per < e.to; row++ {
+		for row := int(min(e.from/per, float64(rows))); row < rows && float64(row)*per < e.to; row++ {
 			g.lost[row] += min(e.to, float64(row+1)*per) - max(e.from, float64(row)*per)
 		}
 	}
@@ -307,13 +297,13 @@ func (g *gather) gather(j0, j1 int) {
 // shade returns the colour of a pixel of addresses [lo, hi): of all rows that it
 // touches if one lies within it, otherwise of the one at its middle.
 func (g *gather) shade(lo, hi float64) color.RGBA {
-	per := float64(g.m.RowBytes)
-	r0, r1 := int(lo/per), int(math.Ceil(hi/per))
+	per, rows := float64(g.m.RowBytes), float64(len(g.used))
+	from, to := math.Floor(lo/per), math.Ceil(hi/per)
 	if whole := math.Ceil(lo / per); (whole+1)*per > hi {
-		r0 = int((lo + hi) / 2 / per)
-		r1 = r0 + 1
+		from = math.Floor((lo + hi) / 2 / per)
+		to = from + 1
 	}
-	r1 = min(r1, len(g.used))
+	r0, r1 := int(min(from, rows)), int(min(to, rows))
 	used, sum, room := 0.0, 0.0, 0.0
 	for r := r0; r < r1; r++ {
 		used += g.used[r]

@@ -15,7 +15,7 @@ func largestFree(in *input) ([]*Picture, []Skipped) {
 	if len(heaps) == 0 {
 		return nil, in.skip("no samples of a heap with an arena")
 	}
-	f := frame{title: in.title(nil), under: in.under, notes: brokeNotes(heaps)}
+	f := frame{title: in.title(nil), under: in.under, notes: endNotes(heaps)}
 	end := lastEnd(heaps)
 	cols := columns(len(heaps))
 	rows := nameRows(heaps, cols)

@@ -21,6 +21,7 @@ import (
 	"gonum.org/v1/plot/vg"
 
 	"github.com/fragprof/fragprof/replay"
+	"github.com/fragprof/fragprof/trace"
 )
 
 // Figure is one kind of picture.
@@ -43,7 +44,7 @@ var Figures = []Figure{
 
 // Options say what is drawn. The zero Options are usable.
 type Options struct {
-	Figures []string // keys of the figures to draw; nil means all
+	Figures []string // keys of the figures to draw; none means all
 	Axis    Axis     // of time
 	Trace   string   // name of the trace in titles; "" means the program that ran
 	Names   []string // of the heaps, by result; nil means their specs
@@ -119,7 +120,7 @@ func choose(keys []string) ([]*Figure, error) {
 	var figures []*Figure
 	for i := range Figures {
 		known[i] = Figures[i].Key
-		if keys == nil || slices.Contains(keys, known[i]) {
+		if len(keys) == 0 || slices.Contains(keys, known[i]) {
 			figures = append(figures, &Figures[i])
 		}
 	}
@@ -200,7 +201,7 @@ func (in *input) describe(name string) {
 			programs = append(programs, program)
 		}
 		synthetic = synthetic || h.Trace.Synthetic
-		blocks = blocks || h.Trace.Sizes == blockSizes
+		blocks = blocks || h.Trace.Sizes == trace.SizesBlock
 	}
 	if name == "" {
 		name = strings.Join(programs, ", ")

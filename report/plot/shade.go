@@ -96,9 +96,13 @@ func cellRange(m *replay.Map, of func(*replay.MapCol) []float32) (lo, hi float64
 // byAge is logarithmic in the age in events, since most objects die young. An
 // object is one event old when it is first seen.
 func byAge(m *replay.Map) (measure, bool) {
-	_, oldest, ok := cellRange(m, cellAge)
-	top := math.Log(max(oldest, 2))
 	s := measure{label: "age in events", of: cellAge}
+	_, oldest, ok := cellRange(m, cellAge)
+	if !ok {
+		return s, false
+	}
+	oldest = max(oldest, 1)
+	top := math.Log(max(oldest, 2))
 	s.place = func(v float64) float64 { return math.Log(max(v, 1)) / top }
 	steps := []float64{1}
 	if oldest < 100 {
@@ -111,21 +115,21 @@ func byAge(m *replay.Map) (measure, bool) {
 			}
 		}
 	}
-	return s, ok
+	return s, true
 }
 
 // bySize is logarithmic in the block size.
 func bySize(m *replay.Map) (measure, bool) {
-	lo, hi, ok := cellRange(m, cellSize)
 	s := measure{label: "block size", of: cellSize}
+	lo, hi, ok := cellRange(m, cellSize)
+	if !ok {
+		return s, false
+	}
 	lo, hi = math.Floor(clamp(lo, 0, 64)), math.Ceil(clamp(hi, 0, 64))
 	if hi <= lo {
 		hi = lo + 1
 	}
 	s.place = func(v float64) float64 { return (v - lo) / (hi - lo) }
-	if !ok {
-		return s, false
-	}
 	stride := max(1, math.Ceil((hi-lo)/8))
 	for v := lo; v <= hi; v += stride {
 		s.ticks = append(s.ticks, plot.Tick{Value: s.place(v), Label: byteLabel(math.Exp2(v))})

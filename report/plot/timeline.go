@@ -3,6 +3,7 @@ package plot
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
@@ -16,7 +17,7 @@ func timeline(in *input) ([]*Picture, []Skipped) {
 		return nil, in.skip("no samples: the trace has no events, or no heap replayed any")
 	}
 	laid := laidOut(heaps)
-	f := frame{title: in.title(nil), under: in.under, notes: brokeNotes(heaps)}
+	f := frame{title: in.title(nil), under: in.under, notes: endNotes(heaps)}
 	if len(laid) > 1 && len(laid) <= len(looks) {
 		return []*Picture{timelineTogether(in, f, heaps, laid)}, nil
 	}
@@ -240,12 +241,19 @@ func failureWords(h *heap) string {
 	return ", " + thousands(h.Failures) + " failures"
 }
 
-func brokeNotes(heaps []*heap) []string {
-	var notes []string
+// endNotes says which replays did not go on to the end of the trace.
+func endNotes(heaps []*heap) []string {
+	var notes, stopped []string
 	for _, h := range heaps {
 		if h.Err != nil {
 			notes = append(notes, "Heap "+h.label()+" broke during the replay; what is drawn ends there.")
 		}
+		if h.Stopped {
+			stopped = append(stopped, h.label())
+		}
+	}
+	if stopped != nil {
+		notes = append(notes, "Stopped at the first failure: "+strings.Join(stopped, "; ")+".")
 	}
 	return notes
 }
