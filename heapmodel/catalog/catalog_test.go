@@ -1,6 +1,7 @@
 package catalog_test
 
 import (
+	"flag"
 	"testing"
 
 	"github.com/fragprof/fragprof/heapmodel"
@@ -8,7 +9,9 @@ import (
 	"github.com/fragprof/fragprof/heapmodel/modeltest"
 )
 
-func TestGolden(t *testing.T) { modeltest.Catalog(t, catalog.Models) }
+var long = flag.Bool("long", false, "compare with the tables of the trace long, too")
+
+func TestGolden(t *testing.T) { modeltest.Catalog(t, catalog.Models, *long) }
 
 func TestNamesAreUnique(t *testing.T) {
 	seen := map[string]bool{}

@@ -13,9 +13,15 @@ func Fuzz(f *testing.F, m *heapmodel.Model) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	heaps := make([]*heapmodel.Spec, must)
-	for i, text := range specs[:must] {
-		if heaps[i], err = heapmodel.ParseSpec([]*heapmodel.Model{m}, text); err != nil {
+	var heaps []*heapmodel.Spec
+	for i, text := range specs {
+		s, err := heapmodel.ParseSpec([]*heapmodel.Model{m}, text)
+		if err != nil {
+			f.Fatal(err)
+		}
+		if _, err := s.New(); err == nil {
+			heaps = append(heaps, s)
+		} else if i < must {
 			f.Fatal(err)
 		}
 	}
@@ -30,9 +36,9 @@ func Fuzz(f *testing.F, m *heapmodel.Model) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		const most = 4 * 400 // bytes of steps: the judge is quadratic
+		const most = 4 * 250 // bytes of steps: the judge is quadratic
 		tr := makeTrace("fuzz", tasteOf(s, h).stepsOf(data[1:min(len(data), 1+most)]))
-		if err := Judge(s, tr, 1); err != nil {
+		if err := Judge(s, tr, 5); err != nil {
 			t.Fatalf("%s: %v\ntrace:\n%s", s, err, tr)
 		}
 	})

@@ -52,7 +52,7 @@ func TestMaterial(t *testing.T) {
 			t.Errorf("testdata/%s is out of date: run with -update", name)
 		}
 	}
-	if limit := 1 << 20; total > limit {
+	if limit := 1_000_000; total > limit {
 		t.Errorf("the shipped material has %d bytes, want at most %d", total, limit)
 	}
 }

@@ -1,7 +1,6 @@
 package modeltest
 
 import (
-	"flag"
 	"fmt"
 	"strconv"
 	"strings"
@@ -9,10 +8,6 @@ import (
 
 	"github.com/fragprof/fragprof/heapmodel"
 )
-
-// Long is the flag -long of all tests that import this package: measure and
-// compare everything there is, which takes minutes.
-var Long = flag.Bool("long", false, "compare with everything there is; takes minutes")
 
 // minheapSpecs says how to give an original of minheap.tsv its size; each %d is
 // replaced by it.
@@ -101,7 +96,7 @@ func (m *minheapRow) edges() []uint64 {
 // MinHeap compares the model with the scans of its original over all arena
 // sizes: in which sizes a trace passes without a failed allocation, and in
 // which it does not. It tries the sizes where the two meet, or with every all
-// sizes of the scan: pass *Long. Models without scans are skipped.
+// sizes of the scan, which takes minutes. Models without scans are skipped.
 func MinHeap(t *testing.T, m *heapmodel.Model, every bool) {
 	t.Helper()
 	rows, err := minheapRows()

@@ -1,6 +1,7 @@
 package tlsf_test
 
 import (
+	"flag"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,8 +12,10 @@ import (
 	"github.com/fragprof/fragprof/heapmodel/tlsf"
 )
 
+var long = flag.Bool("long", false, "compare with the original in every arena size that was scanned")
+
 func TestGolden(t *testing.T)    { modeltest.Golden(t, tlsf.Model) }
-func TestMinHeap(t *testing.T)   { modeltest.MinHeap(t, tlsf.Model, *modeltest.Long) }
+func TestMinHeap(t *testing.T)   { modeltest.MinHeap(t, tlsf.Model, *long) }
 func TestConform(t *testing.T)   { modeltest.Run(t, tlsf.Model) }
 func FuzzOps(f *testing.F)       { modeltest.Fuzz(f, tlsf.Model) }
 func BenchmarkHeap(b *testing.B) { modeltest.Bench(b, tlsf.Model) }
@@ -371,6 +374,48 @@ func TestNative(t *testing.T) {
 	want[0].Value, want[1].Value = 0, 0
 	if got := h.(heapmodel.Native).Native(); !slices.Equal(got, want) {
 		t.Errorf("full heap: native figures %+v, want %+v", got, want)
+	}
+}
+
+func TestSteps(t *testing.T) {
+	h := open(t, "tlsf:capacity=4KiB,control=external")
+	var a, b heapmodel.Ref
+	for _, c := range []struct {
+		what string
+		call func()
+		want uint64
+	}{
+		{"a list of another first level", func() { a = alloc(t, h, 40, 0) }, 4},
+		{"again", func() { b = alloc(t, h, 40, 0) }, 4},
+		{"the list of the least class, in the same first level", func() { h.Free(a); a = alloc(t, h, 16, 0) }, 2},
+		{"a search in vain", func() { h.Alloc(4000, 0) }, 2},
+		{"a size past the last class", func() { h.Alloc(1<<30-4, 0) }, 0},
+		{"free without a merge but with the rest above", func() { h.Free(a) }, 1},
+		{"free between two free blocks", func() { h.Free(b) }, 2},
+		{"aligned", func() { a = alloc(t, h, 40, 64) }, 4},
+		{"realloc into the block above, whose rest is given back", func() { h.Realloc(a, 60, 0) }, 1},
+		{"realloc that shrinks, before a free block", func() { h.Realloc(a, 12, 0) }, 1},
+	} {
+		before := h.Usage().Steps
+		c.call()
+		if got := h.Usage().Steps - before; got != c.want {
+			t.Errorf("%s: %d steps, want %d", c.what, got, c.want)
+		}
+	}
+}
+
+func TestWalls(t *testing.T) {
+	h := open(t, "tlsf:regions=8192@0+4096@16384,control=external,quantum=1KiB")
+	alloc(t, h, 7000, 0)
+	alloc(t, h, 7000, 0)
+	var walls []heapmodel.Addr
+	for b := range h.Blocks() {
+		if b.Wall {
+			walls = append(walls, b.Addr)
+		}
+	}
+	if want := []heapmodel.Addr{0, 16384, 16384 + 4096}; !slices.Equal(walls, want) {
+		t.Errorf("pools begin at %d, want %d", walls, want)
 	}
 }
 
