@@ -155,6 +155,20 @@ func (s *Spec) GrowLimit() uint64 {
 	return MaxSize
 }
 
+// Regions returns the pieces of address space that the spec's parameter regions
+// names, nil if it names none.
+func (s *Spec) Regions() []Region {
+	p, text := s.Model.param("regions"), s.text["regions"]
+	if p == nil || p.Kind != ParamRegions || text == "" {
+		return nil
+	}
+	v, err := p.parse(text)
+	if err != nil {
+		return nil
+	}
+	return v.regions
+}
+
 // With returns a copy of the spec with one parameter set to a value.
 func (s *Spec) With(key, value string) (*Spec, error) {
 	c := &Spec{Model: s.Model, text: make(map[string]string, len(s.text)+1)}

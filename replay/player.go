@@ -26,6 +26,8 @@ type player struct {
 	sizes  []uint64        // by slot: requested bytes of a live object
 	aligns []uint32        // by slot; nil until the first aligned object lives
 
+	regions []heapmodel.Region // of a fixed heap in several pieces, else nil
+
 	limit  uint64 // the largest block the heap could ever have
 	layout bool   // the heap has an arena whose changes mean something
 	arena  uint64 // after the event before
@@ -60,6 +62,7 @@ func newPlayer(s *heapmodel.Spec, hdr *trace.Header, o *Options) (*player, error
 	p.res = &Result{Spec: s, Trace: hdr, Growing: s.Grows(), MinLargestFree: ^uint64(0)}
 	p.layout = s.Model.Caps&heapmodel.CapNoLayout == 0
 	p.res.Layout, p.res.LargestNeed = p.layout, h.Need(min(hdr.Summary.Largest, heapmodel.MaxSize), 0)
+	p.regions = s.Regions()
 	p.arena = p.use.Arena
 	p.limit = h.LargestFree()
 	if p.res.Growing {
@@ -212,6 +215,8 @@ func (p *player) span(b *trace.Block, from, to int) {
 		foot := use.HighWater
 		if res.Growing {
 			foot = use.Arena
+		} else if p.regions != nil {
+			foot = p.owned(foot)
 		}
 		if foot > p.maxFoot {
 			p.maxFoot = foot
@@ -239,7 +244,22 @@ func (p *player) footNow() uint64 {
 	if p.res.Growing {
 		return p.use.Arena
 	}
+	if p.regions != nil {
+		return p.owned(p.use.HighWater)
+	}
 	return p.use.HighWater
+}
+
+// owned returns how many bytes below an address are in the heap's regions:
+// gaps between them are nobody's footprint.
+func (p *player) owned(addr uint64) uint64 {
+	var bytes uint64
+	for _, r := range p.regions {
+		if start := uint64(r.Addr); addr > start {
+			bytes += min(addr-start, r.Size)
+		}
+	}
+	return bytes
 }
 
 // placed advances the clock of Johnstone & Wilson by a request that was

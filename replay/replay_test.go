@@ -210,6 +210,16 @@ func TestCounts(t *testing.T) {
 	}
 }
 
+// TestRegions holds that a gap between regions is no footprint.
+func TestRegions(t *testing.T) {
+	// Two pools with their control structures elsewhere; the second object only
+	// fits into the upper one, 64 bytes of header and payload.
+	r := run(t, load(t, "a 0 200\na 1 100\n"), replay.Options{}, "tlsf:regions=256@0+1024@1MiB,ptr=32,control=external")[0]
+	if r.Usage.HighWater <= 1<<20 || r.Footprint != 256+(r.Usage.HighWater-1<<20) {
+		t.Errorf("footprint %d, high-water mark %d", r.Footprint, r.Usage.HighWater)
+	}
+}
+
 func TestStop(t *testing.T) {
 	text := "a 0 8\na 1 40\na 2 8\nf 0\nf 1\nf 2\n"
 	r := run(t, load(t, text), replay.Options{OnFailure: replay.Stop}, "freertos-heap4:capacity=64,ptr=32")[0]

@@ -78,7 +78,7 @@ type Sample struct {
 	Live        uint64 // bytes
 	LiveMin     uint64
 	LiveMax     uint64
-	Footprint   uint64 // so far
+	Footprint   uint64 // of a growing heap now, of a fixed heap so far
 	Allocated   uint64
 	Free        uint64
 	FreeBlocks  uint64

@@ -85,7 +85,8 @@ func (p *player) step(b *trace.Block, i int) {
 }
 
 // Map is the heap over time: for each of its columns, how much of each row of
-// addresses was in use. Rows are RowBytes long, row 0 at address 0.
+// addresses was in use. Rows are RowBytes long, row 0 at address 0, up to the
+// highest block ever used.
 type Map struct {
 	RowBytes uint64
 	Rows     int
@@ -108,6 +109,7 @@ type mapper struct {
 	m      Map
 	cols   uint64 // columns wanted
 	events uint64 // of the whole trace
+	top    uint64 // end of the highest used block so far
 	bySlot []uint64
 	byRef  []uint64 // event at which the object was allocated
 }
@@ -154,12 +156,14 @@ func (m *mapper) column(h heapmodel.Heap, played uint64, time int64) {
 	for b := range h.Blocks() {
 		end := uint64(b.Addr) + b.Size
 		c.Arena = max(c.Arena, end)
-		for end > m.m.RowBytes*uint64(rows) {
-			m.double(&c)
-		}
 		if !b.Used || b.Size == 0 {
 			continue
 		}
+		// Free memory above all blocks ever used takes no rows.
+		for end > m.m.RowBytes*uint64(rows) {
+			m.double(&c)
+		}
+		m.top = max(m.top, end)
 		age := float32(0)
 		if int(b.Ref) < len(m.byRef) {
 			age = float32(played - m.byRef[b.Ref])
@@ -204,14 +208,10 @@ func (c *MapCol) halve() {
 	}
 }
 
-// result returns the map, sums made means, rows above the highest block cut
-// off.
+// result returns the map, sums made means, rows above the highest block ever
+// used cut off.
 func (m *mapper) result() *Map {
-	top := uint64(1)
-	for i := range m.m.Cols {
-		top = max(top, m.m.Cols[i].Arena)
-	}
-	m.m.Rows = min(m.m.Rows, int((top+m.m.RowBytes-1)/m.m.RowBytes))
+	m.m.Rows = min(m.m.Rows, int((max(m.top, 1)+m.m.RowBytes-1)/m.m.RowBytes))
 	for i := range m.m.Cols {
 		c := &m.m.Cols[i]
 		c.Used, c.Age, c.SizeLog2 = c.Used[:m.m.Rows], c.Age[:m.m.Rows], c.SizeLog2[:m.m.Rows]

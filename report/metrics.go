@@ -48,7 +48,7 @@ var Metrics = []Metric{
 	{"peak_live_bytes", "peak live", Bytes, "most live bytes after any event; live bytes are the requested sizes of the objects that the heap holds", "", func(r *replay.Result) float64 { return float64(r.PeakLive) }},
 	{"peak_live_event", "peak event", Event, "the first event after which live bytes peak", "", func(r *replay.Result) float64 { return float64(r.PeakLiveEvent) }},
 	{"peak_live_objects", "peak objects", Count, "most live objects after any event", "", func(r *replay.Result) float64 { return float64(r.PeakObjects) }},
-	{"footprint_bytes", "footprint", Bytes, "memory the heap needs: a growing heap's arena at its peak, a fixed heap's high-water mark", "", func(r *replay.Result) float64 { return float64(r.Footprint) }},
+	{"footprint_bytes", "footprint", Bytes, "memory the heap needs: a growing heap's arena at its peak, a fixed heap's high-water mark less gaps between its regions", "", func(r *replay.Result) float64 { return float64(r.Footprint) }},
 	{"high_water_bytes", "high water", Bytes, "end of the highest block ever used, as an offset from the start of the arena", "", func(r *replay.Result) float64 { return float64(r.Usage.HighWater) }},
 	{"arena_bytes", "arena", Bytes, "address range the heap owned at its peak", "", func(r *replay.Result) float64 { return float64(r.PeakArena) }},
 	{"allocated_bytes", "allocated", Bytes, "used blocks (payload, header, rounding, unsplit remainder) at the trace's peak of live bytes", "", peak(func(s *replay.Survey) float64 { return float64(s.Usage.Allocated) })},
