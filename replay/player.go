@@ -188,6 +188,9 @@ func (p *player) span(b *trace.Block, from, to int) {
 				break
 			}
 			refs[slot], sizes[slot] = r, bytes
+			if p.mapper != nil {
+				p.mapper.born(slot, r, trace.OpAlloc, b.First+uint64(from+i))
+			}
 			live += bytes
 			p.count++
 			res.Allocs++
@@ -327,6 +330,13 @@ func (p *player) realloc(b *trace.Block, i int, live uint64) uint64 {
 		return live
 	}
 	p.refs[slot] = s
+	if p.mapper != nil {
+		op := trace.OpRealloc
+		if r == dead {
+			op = trace.OpAlloc
+		}
+		p.mapper.born(slot, s, op, b.First+uint64(i))
+	}
 	live += bytes - p.sizes[slot]
 	p.sizes[slot] = bytes
 	p.placed(bytes, live)
@@ -422,16 +432,12 @@ func (p *player) sample(event uint64, time int64) {
 }
 
 // watched reports whether every single event is to be recorded.
-func (p *player) watched() bool { return p.out != nil || p.steps != nil || p.mapper != nil }
+func (p *player) watched() bool { return p.out != nil || p.steps != nil }
 
 // watch records event i of the block, just replayed.
 func (p *player) watch(b *trace.Block, i int) {
-	slot := int(b.Slot[i])
 	if p.out != nil {
 		p.place(b, i)
-	}
-	if p.mapper != nil && b.Op[i] != trace.OpFree && p.refs[slot] < dead {
-		p.mapper.born(slot, p.refs[slot], b.Op[i], b.First+uint64(i))
 	}
 	if p.steps != nil {
 		p.step(b, i)

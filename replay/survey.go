@@ -2,6 +2,7 @@ package replay
 
 import (
 	"cmp"
+	"math/bits"
 	"slices"
 
 	"github.com/fragprof/fragprof/heapmodel"
@@ -134,6 +135,9 @@ func (m *mapper) due(played uint64) uint64 {
 
 // born notes when the object now at r came to live.
 func (m *mapper) born(slot int, r heapmodel.Ref, op trace.Op, event uint64) {
+	if r == heapmodel.NullRef {
+		return
+	}
 	for slot >= len(m.bySlot) {
 		m.bySlot = append(m.bySlot, 0)
 	}
@@ -168,15 +172,15 @@ func (m *mapper) column(h heapmodel.Heap, played uint64, time int64) {
 		if int(b.Ref) < len(m.byRef) {
 			age = float32(played - m.byRef[b.Ref])
 		}
-		c.add(m.m.RowBytes, uint64(b.Addr), end, age, log2(b.Size))
+		c.add(bits.TrailingZeros64(m.m.RowBytes), uint64(b.Addr), end, age, log2(b.Size))
 	}
 	m.m.Cols = append(m.m.Cols, c)
 }
 
-// add puts the bytes [from, to) into their rows.
-func (c *MapCol) add(rowBytes, from, to uint64, age, sizeLog2 float32) {
-	for row := from / rowBytes; from < to; row++ {
-		end := min(to, (row+1)*rowBytes)
+// add puts the bytes [from, to) into their rows, whose height is a power of two.
+func (c *MapCol) add(rowLog2 int, from, to uint64, age, sizeLog2 float32) {
+	for row := from >> rowLog2; from < to; row++ {
+		end := min(to, (row+1)<<rowLog2)
 		part := float32(end - from)
 		c.Used[row] += part
 		c.Age[row] += part * age
@@ -228,10 +232,7 @@ func (m *mapper) result() *Map {
 // log2 returns the logarithm of a size with a quarter's precision, which is
 // what a colour can show.
 func log2(size uint64) float32 {
-	whole := 63
-	for size>>whole == 0 {
-		whole--
-	}
+	whole := bits.Len64(size) - 1
 	frac := float32(size)/float32(uint64(1)<<whole) - 1
 	return float32(whole) + frac
 }
