@@ -38,7 +38,7 @@ func parse(t testing.TB, texts ...string) []*heapmodel.Spec {
 // load reads a trace in the text form.
 func load(t testing.TB, text string) trace.Source {
 	t.Helper()
-	src, err := formats.Load("-", strings.NewReader(text), formats.Options{From: "ops"}, 1<<30, nil)
+	src, err := formats.Load("-", strings.NewReader(text), formats.Options{From: "ops"}, 1<<30, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -382,7 +382,7 @@ func TestPlacements(t *testing.T) {
 		for _, path := range tables {
 			name := strings.TrimSuffix(filepath.Base(path), ".gz")
 			t.Run(c.table+"/"+name, func(t *testing.T) {
-				src, err := formats.Load(filepath.Join(dir, "ops", "synthetic", name+".ops.gz"), nil, formats.Options{}, 1<<30, nil)
+				src, err := formats.Load(filepath.Join(dir, "ops", "synthetic", name+".ops.gz"), nil, formats.Options{}, 1<<30, nil, nil)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -14,7 +14,7 @@ import (
 
 func replayed(t *testing.T, text, spec string) *replay.Result {
 	t.Helper()
-	src, err := formats.Load("-", strings.NewReader(text), formats.Options{From: "ops"}, 1<<20, nil)
+	src, err := formats.Load("-", strings.NewReader(text), formats.Options{From: "ops"}, 1<<20, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -59,7 +59,14 @@ func (e *env) convert(path, output, to string, tf *traceFlags) error {
 		return fmt.Errorf("convert %w", err)
 	}
 	defer r.Close()
-	if err := e.writeTo(output, func(out io.Writer) error { return w.Write(out, r) }); err != nil {
+	step, end := e.progress("convert "+traceName(path), -1)
+	from := trace.Reader(r)
+	if step != nil {
+		from = &watchedReader{r, step}
+	}
+	err = e.writeTo(output, func(out io.Writer) error { return w.Write(out, from) })
+	end()
+	if err != nil {
 		return fmt.Errorf("convert %w", err)
 	}
 	h := r.Header()
@@ -81,4 +88,16 @@ func (e *env) adviseOps(h *trace.Header) {
 	if len(lost) > 0 {
 		e.advise("the ops form does not carry %s", sortedJoin(lost))
 	}
+}
+
+// watchedReader tells after every block how many events were read.
+type watchedReader struct {
+	trace.Reader
+	step func(events uint64)
+}
+
+func (r *watchedReader) Next(b *trace.Block) error {
+	err := r.Reader.Next(b)
+	r.step(b.First + uint64(b.Len()))
+	return err
 }

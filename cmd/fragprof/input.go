@@ -125,7 +125,9 @@ func (e *env) load(path string, f *traceFlags, each func(*trace.Block)) (trace.S
 	if err != nil {
 		return nil, err
 	}
-	src, err := formats.Load(path, e.stdin, o, cacheBytes, each)
+	step, end := e.progress("read "+traceName(path), -1)
+	src, err := formats.Load(path, e.stdin, o, cacheBytes, each, step)
+	end()
 	if err != nil {
 		return nil, fmt.Errorf("read %w", err)
 	}

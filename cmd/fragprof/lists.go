@@ -50,6 +50,13 @@ func newModelsCmd(e *env) *cobra.Command {
 			fmt.Fprintln(t, "NAME\tFAMILY\tWHAT IT IS")
 			for _, m := range models {
 				fmt.Fprintf(t, "%s\t%s\t%s\n", m.Name, m.Family, m.Title)
+				if len(m.Params) > 0 {
+					keys := make([]string, len(m.Params))
+					for i := range m.Params {
+						keys[i] = m.Params[i].Key
+					}
+					fmt.Fprintf(t, "\t\t  %s\n", strings.Join(keys, ", "))
+				}
 			}
 			return t.Flush()
 		},

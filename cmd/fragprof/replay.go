@@ -216,7 +216,7 @@ func (e *env) replayOne(ctx context.Context, path string, specs []*heapmodel.Spe
 	if f.plots.maps() {
 		o.MapCols = mapCols
 	}
-	step, end := e.progress("replay "+run.Name, src.Header().Summary.Events)
+	step, end := e.progress("replay "+run.Name, int64(src.Header().Summary.Events))
 	o.Progress = step
 	play := func(w io.Writer) error {
 		o.Placements = w

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/agnivade/levenshtein"
 	"github.com/schollz/progressbar/v3"
@@ -141,19 +142,20 @@ func near(word string, known []string, otherwise string) string {
 	return fmt.Sprintf("; did you mean %s?", strings.Join(names, ", "))
 }
 
-// progress returns a function that shows how many of total events are done,
-// and one that ends it. Both do nothing unless stderr is a terminal.
-func (e *env) progress(what string, total uint64) (step func(done uint64), end func()) {
+// progress returns a function that shows how many of total events are done, -1
+// if nobody knows, and one that ends it. Unless stderr is a terminal the first
+// is nil.
+func (e *env) progress(what string, total int64) (step func(done uint64), end func()) {
 	f, ok := e.stderr.(*os.File)
 	if e.quiet || !ok || !term.IsTerminal(int(f.Fd())) {
 		return nil, func() {}
 	}
-	bar := progressbar.NewOptions64(int64(total),
+	bar := progressbar.NewOptions64(total,
 		progressbar.OptionSetWriter(f),
 		progressbar.OptionSetDescription(what),
 		progressbar.OptionShowCount(),
 		progressbar.OptionClearOnFinish(),
-		progressbar.OptionThrottle(100_000_000),
+		progressbar.OptionThrottle(100*time.Millisecond),
 	)
 	return func(done uint64) { _ = bar.Set64(int64(done)) }, func() { _ = bar.Finish() }
 }

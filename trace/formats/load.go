@@ -22,8 +22,9 @@ func (s *fileSource) Open() (trace.Reader, error) { return Open(s.path, nil, s.o
 // count. What takes up to limit bytes of columns is kept in memory; more is
 // read from the file again by each Open, and refused, with advice, if it came
 // from standard input. each is called with every block of the counting pass,
-// which is then made in any case; it may be nil.
-func Load(path string, stdin io.Reader, o Options, limit int64, each func(*trace.Block)) (src trace.Source, err error) {
+// which is then made in any case; it may be nil, as may progress, which is told
+// the number of events so far after every block of that pass.
+func Load(path string, stdin io.Reader, o Options, limit int64, each func(*trace.Block), progress func(events uint64)) (src trace.Source, err error) {
 	r, err := Open(path, stdin, o)
 	if err != nil {
 		return nil, err
@@ -43,6 +44,9 @@ func Load(path string, stdin io.Reader, o Options, limit int64, each func(*trace
 		}
 		if each != nil {
 			each(b)
+		}
+		if progress != nil {
+			progress(b.First + uint64(b.Len()))
 		}
 		if limit -= int64(b.Len()) * trace.EventBytes; keep && limit < 0 {
 			keep, blocks = false, nil

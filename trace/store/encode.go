@@ -75,7 +75,7 @@ func (c *chunk) reset() {
 // encoder holds what the encoding of a page needs besides its chunk.
 type encoder struct {
 	index []int32 // places in the dictionary, a page of them
-	runs  []byte  // the same, encoded
+	runs  []byte  // a page encoded, before it has its first bytes
 	rle   rle.Encoding
 	delta delta.BinaryPackedEncoding
 }
@@ -97,7 +97,7 @@ func encodePage[T value](e *encoder, c *chunk, preferDelta bool, vals []T) (err 
 	default:
 		p.encoding = format.DeltaBinaryPacked
 		if unsafe.Sizeof(vals[0]) == 8 {
-			p.data, err = e.delta.EncodeInt64(p.data, as[int64](vals))
+			p.data, err = e.encodeDelta64(p.data, as[int64](vals))
 		} else {
 			p.data, err = e.delta.EncodeInt32(p.data, as[int32](vals))
 		}
@@ -116,11 +116,39 @@ func (e *encoder) encodePlaces(p *page, width int) (err error) {
 	return nil
 }
 
+// encodeDelta64 delta-encodes 64-bit values. Nearly always those of a page are
+// within 2^31 of the first and above it, as times are. Then their differences
+// are those of the 32-bit distances from the first, which take half as long to
+// encode, and only the first value in the frame has to be put right.
+func (e *encoder) encodeDelta64(dst []byte, vals []int64) (_ []byte, err error) {
+	first := vals[0]
+	near := e.index[:len(vals)]
+	far := uint64(0)
+	for i, v := range vals {
+		d := uint64(v - first)
+		far |= d
+		near[i] = int32(d)
+	}
+	if far >= 1<<31 {
+		return e.delta.EncodeInt64(dst, vals)
+	}
+	if e.runs, err = e.delta.EncodeInt32(e.runs, near); err != nil {
+		return nil, err
+	}
+	counts := len(dst)
+	for _, n := range [3]uint64{deltaBlock, deltaMinis, uint64(len(vals))} {
+		dst = binary.AppendUvarint(dst, n)
+	}
+	counts = len(dst) - counts
+	dst = binary.AppendVarint(dst, first)
+	return append(dst, e.runs[counts+1:]...), nil // without the 0 that was the first
+}
+
 // dictionary numbers the values of a column in order of appearance. Small
 // values are found in a table by value, the others by hashing.
 type dictionary struct {
 	values []uint64
-	small  []uint32 // place + 1 by value; zero is absent
+	small  []uint16 // place + 1 by value; zero is absent
 	large  []entry  // open addressing with linear probing, at most half full
 	full   bool     // a page had more values than fit
 }
@@ -145,15 +173,15 @@ func places[T value](d *dictionary, vals []T, index []int32) bool {
 		return false
 	}
 	if d.small == nil {
-		d.small = make([]uint32, smallValues)
+		d.small = make([]uint16, smallValues)
 	}
 	before := len(d.values)
-	small := (*[smallValues]uint32)(d.small)
+	small := (*[smallValues]uint16)(d.small)
 	index = index[:len(vals)]
 	for i, v := range vals {
 		var place uint32
 		if uint64(v) < smallValues {
-			place = small[uint64(v)]
+			place = uint32(small[uint64(v)])
 		} else {
 			place = d.find(uint64(v)).place
 		}
@@ -175,7 +203,7 @@ func (d *dictionary) add(v uint64) uint32 {
 	d.values = append(d.values, v)
 	place := uint32(len(d.values))
 	if v < smallValues {
-		d.small[v] = place
+		d.small[v] = uint16(place)
 	} else {
 		*d.find(v) = entry{value: v, place: place}
 	}

@@ -21,6 +21,9 @@ func TestMemory(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux tells a process's peak memory")
 	}
+	if raceEnabled {
+		t.Skip("the race detector's memory would be counted")
+	}
 	if path := os.Getenv(memoryChild); path != "" {
 		storeAndRead(t, path)
 		return

@@ -199,6 +199,10 @@ func decodeHeader(kvs []format.KeyValue) (*trace.Header, error) {
 	return h, checkSummary(h)
 }
 
+// idleThreads is how many threads a trace may name beside its events: an
+// importer numbers those too whose events it drops.
+const idleThreads = 1 << 20
+
 // checkSummary refuses counts that contradict one another, so that whoever
 // makes room by them makes no more than the events can ask for.
 func checkSummary(h *trace.Header) error {
@@ -214,7 +218,7 @@ func checkSummary(h *trace.Header) error {
 		return fmt.Errorf("%d allocs do not make %d objects in %d slots, %d at the peak", s.Allocs, s.Objects, s.Slots, s.PeakLiveObjects)
 	case s.Frees > s.Allocs || s.NeverFreed != s.Allocs-s.Frees:
 		return fmt.Errorf("%d allocs and %d frees do not leave %d objects", s.Allocs, s.Frees, s.NeverFreed)
-	case uint64(s.Threads) > s.Events:
+	case uint64(s.Threads) > max(s.Events, idleThreads):
 		return fmt.Errorf("%d threads in %d events", s.Threads, s.Events)
 	case s.SiteIDs > maxSites:
 		return fmt.Errorf("%d call sites: at most %d can be stored", s.SiteIDs, maxSites)

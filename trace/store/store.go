@@ -135,7 +135,7 @@ func Sniff(head []byte) bool { return len(head) >= len(magic) && string(head[:le
 // is complete from the start. Every block is held to the rules of a
 // trace.Validator, and to the header's counts of slots, threads and call
 // sites, before it is passed on; after the last, all counts must be those of
-// the header. That takes two to five times as long as the decoding. The reader
+// the header. That takes two to six times as long as the decoding. The reader
 // owns f and Close closes it; if Open returns an error, f is still the
 // caller's.
 //

@@ -65,11 +65,11 @@ type span struct{ first, last int64 }
 // extend widens the span to hold all the times. They rise in a sound trace,
 // but statistics must be right for any.
 func (s *span) extend(times []int64) {
-	first, last := s.first, s.last
-	for _, t := range times {
-		first, last = min(first, t), max(last, t)
+	if slices.IsSorted(times) {
+		s.first, s.last = min(s.first, times[0]), max(s.last, times[len(times)-1])
+		return
 	}
-	s.first, s.last = first, last
+	s.first, s.last = min(s.first, slices.Min(times)), max(s.last, slices.Max(times))
 }
 
 // NewWriter returns a Writer that stores a trace described by h to w. h may

@@ -4,9 +4,13 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/parquet-go/parquet-go/encoding/delta"
+	"github.com/parquet-go/parquet-go/format"
 
 	"github.com/fragprof/fragprof/trace"
 )
@@ -80,6 +84,13 @@ func TestWriteErrors(t *testing.T) {
 			}
 		})
 	}
+	t.Run("threads without events", func(t *testing.T) {
+		lone := trace.Event{Op: trace.OpAlloc, Size: 1, Thread: 5} // the others' events were dropped
+		file := stored(t, memoryOf([]trace.Event{lone}, nil, 1))
+		if _, got, err := readBytes(file); err != nil || len(got) != 1 || got[0] != lone {
+			t.Errorf("got %v, %v", got, err)
+		}
+	})
 	t.Run("after close", func(t *testing.T) {
 		w := NewWriter(io.Discard, memoryOf(nil, nil, 1).Header(), Options{})
 		if err := w.Close(); err != nil {
@@ -129,8 +140,51 @@ func TestDictionary(t *testing.T) {
 				t.Fatalf("entry %d is left behind", i)
 			}
 		}
-		if i := slices.IndexFunc(d.small, func(p uint32) bool { return p != 0 }); i >= 0 {
+		if i := slices.IndexFunc(d.small, func(p uint16) bool { return p != 0 }); i >= 0 {
 			t.Fatalf("small value %d is left behind", i)
 		}
+	}
+}
+
+// TestTimes stores times on both sides of what encodeDelta64 takes a short cut
+// for, and wants them back, and the statistics right even where time goes
+// back, which a Writer does not check.
+func TestTimes(t *testing.T) {
+	tests := []struct {
+		name  string
+		times []int64
+	}{
+		{"one", []int64{math.MaxInt64}},
+		{"constant", []int64{5, 5, 5}},
+		{"just near", []int64{7, 7 + 1<<31 - 1, 8}},
+		{"just far", []int64{7, 7 + 1<<31, 8}},
+		{"one back", []int64{7, 6}},
+		{"negative", []int64{-1 << 40, -1<<40 + 3, -1<<40 + 2}},
+		{"around zero", []int64{-5, 5, 0}},
+		{"extremes", []int64{math.MinInt64, math.MaxInt64, 0, math.MinInt64}},
+		{"overflow", []int64{math.MaxInt64 - 1, math.MaxInt64, math.MinInt64}},
+		{"more than a block", append(make([]int64, 300), 1<<31-1)},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			e := encoder{index: make([]int32, len(tt.times))}
+			data, err := e.encodeDelta64(nil, tt.times)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := make([]int64, len(tt.times))
+			if err := decodePage(new(decoder), format.DeltaBinaryPacked, withSlack(data), nil, got); err != nil || !slices.Equal(got, tt.times) {
+				t.Errorf("got %v, %v, want %v", got, err, tt.times)
+			}
+			lib, err := new(delta.BinaryPackedEncoding).DecodeInt64(nil, data)
+			if err != nil || !slices.Equal(lib, tt.times) {
+				t.Errorf("parquet-go: got %v, %v, want %v", lib, err, tt.times)
+			}
+			s := span{tt.times[0], tt.times[0]}
+			s.extend(tt.times)
+			if want := (span{slices.Min(tt.times), slices.Max(tt.times)}); s != want {
+				t.Errorf("span %v, want %v", s, want)
+			}
+		})
 	}
 }
