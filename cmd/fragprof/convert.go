@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"strings"
 
@@ -56,7 +55,7 @@ func (e *env) convert(path, output, to string, tf *traceFlags) error {
 	}
 	r, err := formats.Open(path, e.stdin, o)
 	if err != nil {
-		return fmt.Errorf("convert %w", err)
+		return reading(err)
 	}
 	defer r.Close()
 	step, end := e.progress("convert "+traceName(path), -1)
@@ -67,7 +66,7 @@ func (e *env) convert(path, output, to string, tf *traceFlags) error {
 	err = e.writeTo(output, func(out io.Writer) error { return w.Write(out, from) })
 	end()
 	if err != nil {
-		return fmt.Errorf("convert %w", err)
+		return reading(err)
 	}
 	h := r.Header()
 	e.adviseLoss(traceName(path), h)

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -128,10 +129,17 @@ func (e *env) load(path string, f *traceFlags, each func(*trace.Block)) (trace.S
 	step, end := e.progress("read "+traceName(path), -1)
 	src, err := formats.Load(path, e.stdin, o, cacheBytes, each, step)
 	end()
-	if err != nil {
-		return nil, fmt.Errorf("read %w", err)
+	return src, reading(err)
+}
+
+// reading prefixes an error of reading a trace with what was done, unless it
+// says so itself.
+func reading(err error) error {
+	var path *fs.PathError
+	if err == nil || errors.As(err, &path) {
+		return err
 	}
-	return src, nil
+	return fmt.Errorf("read %w", err)
 }
 
 // adviseLoss prints what an import dropped or repaired, a line a kind.

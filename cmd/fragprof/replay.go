@@ -139,7 +139,7 @@ func (e *env) replay(ctx context.Context, traces []string, f *replayFlags) error
 		}
 		if err != nil {
 			// What is complete is still worth printing.
-			return errors.Join(e.report(runs, f, write), fmt.Errorf("replay %s: %w", path, err))
+			return errors.Join(e.report(runs, f, write), err)
 		}
 	}
 	if err := e.report(runs, f, write); err != nil {
@@ -205,7 +205,7 @@ func (e *env) replayOne(ctx context.Context, path string, specs []*heapmodel.Spe
 	for i, s := range specs {
 		var notes []string
 		if filled[i], notes, err = replay.Fill(s, src.Header()); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("replay %s: %w", path, err)
 		}
 		for _, n := range notes {
 			if !slices.Contains(run.Notes, n) {
@@ -229,8 +229,11 @@ func (e *env) replayOne(ctx context.Context, path string, specs []*heapmodel.Spe
 		err = play(nil)
 	}
 	end()
-	if err != nil && run.Results == nil {
-		return nil, err
+	if err != nil {
+		err = fmt.Errorf("replay %s: %w", path, err)
+		if run.Results == nil {
+			return nil, err
+		}
 	}
 	return run, err
 }
