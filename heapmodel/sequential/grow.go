@@ -110,4 +110,3 @@ func (h *heap) round(bytes uint64) (size uint64, ok bool) {
 	}
 	return size, true
 }
-

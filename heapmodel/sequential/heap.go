@@ -21,6 +21,7 @@ type heap struct {
 	rover blocks.ID   // next fit: where the search starts; None is the start of the list
 	key   uint32      // number of the block put on a LIFO or FIFO list last
 	frees uint64      // since the last deferred coalescing
+	loose bool        // deferred: a free block may have a free neighbour
 }
 
 // addr returns the address of a number of granules from the table's origin.
@@ -216,9 +217,9 @@ func (h *heap) unlink(id, into blocks.ID) {
 
 // enter puts a free block on the list, where a freed block goes.
 func (h *heap) enter(id blocks.ID) {
-	h.free.Insert(id, h.newKey(id), h.t.Size(id))
+	p := h.free.Insert(id, h.newKey(id), h.t.Size(id))
 	if h.order == byAddress && h.fit != bestFit {
-		h.use.Steps += uint64(h.free.Rank(h.free.Find(id)))
+		h.use.Steps += uint64(h.free.Rank(p))
 	}
 }
 
@@ -279,10 +280,47 @@ func (h *heap) Free(r heapmodel.Ref) {
 // put puts a block marked free on the list, joined with its neighbours if
 // coalescing is immediate.
 func (h *heap) put(id blocks.ID) {
+	h.loose = true
 	if h.coalesce == immediate {
+		if h.order == byAddress && h.fit != bestFit && h.joinInPlace(id) {
+			return
+		}
 		id = h.join(id)
 	}
 	h.enter(id)
+}
+
+// joinInPlace is join and enter at once for a list in address order, where the
+// joined block has the place of its neighbour. It reports whether a neighbour
+// is free, and does nothing if none is.
+func (h *heap) joinInPlace(id blocks.ID) bool {
+	low, high := h.t.Prev(id), h.t.Next(id)
+	joinsHigh := !h.t.Used(high) // an end node is used
+	if low == blocks.None || h.t.Used(low) {
+		if !joinsHigh {
+			return false
+		}
+		// [id][high] -> [id......]
+		p := h.free.Find(high)
+		if h.rover == high && h.fit == nextFit {
+			h.rover = id
+		}
+		h.free.Update(p, id, h.t.Nodes[id].Start, h.t.Size(id)+h.t.Size(high))
+		h.t.Merge(id)
+		h.use.Steps += uint64(h.free.Rank(p)) + 1
+		return true
+	}
+	if joinsHigh {
+		h.unlink(high, low)
+		h.t.Merge(id)
+		h.use.Steps++
+	}
+	// [low][id] -> [low.....]
+	p := h.free.Find(low)
+	h.free.Update(p, low, h.t.Nodes[low].Start, h.t.Size(low)+h.t.Size(id))
+	h.t.Merge(low)
+	h.use.Steps += uint64(h.free.Rank(p)) + 1
+	return true
 }
 
 // join joins a free block that is not on the list with its free neighbours,
@@ -309,6 +347,10 @@ func (h *heap) join(id blocks.ID) blocks.ID {
 // coalesceAll joins every run of adjacent free blocks.
 func (h *heap) coalesceAll() {
 	h.frees = 0
+	if !h.loose {
+		return
+	}
+	h.loose = false
 	for _, id := range h.heads {
 		for ; h.t.Next(id) != blocks.None; id = h.t.Next(id) {
 			if h.t.Used(id) || h.t.Used(h.t.Next(id)) {
