@@ -18,7 +18,8 @@ var Model = &heapmodel.Model{
 	Family: "reference",
 	Title:  "the lower bound: footprint = live bytes",
 	Doc: "Every request succeeds and takes exactly its bytes; a free gives them back at once. " +
-		"There is no arena, no header, no rounding and no free block. Addresses are names only: each object gets the next ones that were never used.",
+		"There is no arena, no header, no rounding and no free block. Addresses are names only: each object gets the next " +
+		"ones that were never used, from zero again after 2^62 bytes. Only more than 2^62 live bytes fail.",
 	Source: "none: a reference point",
 	Caps:   heapmodel.CapAlign | heapmodel.CapRealloc | heapmodel.CapGrow | heapmodel.CapNoLayout,
 	New:    func(heapmodel.Config) (heapmodel.Heap, error) { return &heap{}, nil },
@@ -40,15 +41,10 @@ type object struct {
 const freed = ^uint64(0)
 
 func (h *heap) Alloc(size uint64, align uint32) (heapmodel.Ref, bool) {
-	if size > heapmodel.MaxSize || h.next > heapmodel.MaxSize || h.use.Allocated > heapmodel.MaxSize {
+	if size > heapmodel.MaxSize-h.use.Allocated {
 		return heapmodel.NullRef, false
 	}
-	if align > 1 {
-		h.next = (h.next + uint64(align) - 1) &^ (uint64(align) - 1)
-	}
-	o := object{addr: h.next, size: size}
-	// An object of no bytes needs an address of its own all the same.
-	h.next += max(size, 1)
+	o := object{addr: h.name(size, align), size: size}
 	h.use.UsedBlocks++
 	h.resize(0, size)
 	if n := len(h.spare); n > 0 {
@@ -59,6 +55,20 @@ func (h *heap) Alloc(size uint64, align uint32) (heapmodel.Ref, bool) {
 	}
 	h.objects = append(h.objects, o)
 	return heapmodel.Ref(len(h.objects) - 1), true
+}
+
+// name returns the address of a new object and passes over its bytes.
+func (h *heap) name(size uint64, align uint32) (addr uint64) {
+	if h.next > heapmodel.MaxSize {
+		h.next = 0
+	}
+	if align > 1 {
+		h.next = (h.next + uint64(align) - 1) &^ (uint64(align) - 1)
+	}
+	addr = h.next
+	// An object of no bytes needs an address of its own all the same.
+	h.next += max(size, 1)
+	return addr
 }
 
 // resize accounts for an object of was bytes that has now bytes.
@@ -80,17 +90,12 @@ func (h *heap) Realloc(r heapmodel.Ref, size uint64, align uint32) (heapmodel.Re
 		return h.Alloc(size, align)
 	}
 	o := h.live(r)
-	if size > heapmodel.MaxSize || h.next > heapmodel.MaxSize || h.use.Allocated > heapmodel.MaxSize {
+	if size > heapmodel.MaxSize-(h.use.Allocated-o.size) {
 		return r, false
 	}
 	h.resize(o.size, size)
 	if size > o.size {
-		// A larger object gets addresses of its own, like a new one.
-		if align > 1 {
-			h.next = (h.next + uint64(align) - 1) &^ (uint64(align) - 1)
-		}
-		o.addr = h.next
-		h.next += size
+		o.addr = h.name(size, align) // a larger object gets addresses like a new one
 	}
 	o.size = size
 	return r, true

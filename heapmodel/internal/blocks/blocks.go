@@ -83,8 +83,8 @@ func (t *Table) Spare() {
 func (t *Table) grow() {
 	n := len(t.Nodes)
 	if n == cap(t.Nodes) {
-		// Growing by a quarter keeps the memory a block near its 20 bytes.
-		grown := make([]Node, n, max(64, n+n/4))
+		// Growing by an eighth keeps the memory a block near its 20 bytes.
+		grown := make([]Node, n, max(64, n+n/8))
 		copy(grown, t.Nodes)
 		t.Nodes = grown
 	}

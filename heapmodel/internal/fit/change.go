@@ -70,7 +70,7 @@ func (x *Index) move(n uint32, nd *node, from, to uint32, leaf bool) {
 	}
 	x.nodes[ref].above = pos(n, to)
 	tally := &x.tallies[nd.tally]
-	tally[to], tally[from] = tally[from], 0
+	tally.set(to, tally.set(from, 0))
 }
 
 // vacate makes a gap of a slot.
@@ -192,7 +192,7 @@ func (x *Index) count(n, add uint32) {
 	for n != x.root {
 		p := x.nodes[n].above
 		n = uint32(p) >> fanoutLog2
-		x.tallies[x.nodes[n].tally][p&slotMask] += add
+		x.tallies[x.nodes[n].tally].add(uint32(p), add)
 	}
 }
 

@@ -76,7 +76,7 @@ func (c *checker) node(n, level uint32) {
 	for i := uint32(0); i < fanout && c.err == nil; i++ {
 		switch {
 		case nd.used>>i&1 == 0:
-			if !x.bySize() && nd.size[i] != 0 || level > 0 && x.tallies[nd.tally][i] != 0 {
+			if !x.bySize() && nd.size[i] != 0 || level > 0 && x.tallies[nd.tally].slot[i] != 0 {
 				c.fail("gap %d of node %d is not empty", i, n)
 			}
 		case level == 0:
@@ -87,6 +87,16 @@ func (c *checker) node(n, level uint32) {
 	}
 	if level == 0 {
 		c.leaf = n
+		return
+	}
+	for i := uint32(0); i < fanout; i += groupSlots {
+		t, sum := &x.tallies[nd.tally], uint32(0)
+		for _, count := range t.slot[i : i+groupSlots] {
+			sum += count
+		}
+		if sum != t.group[i/groupSlots] {
+			c.fail("tallies from %d of node %d are %d, noted %d", i, n, sum, t.group[i/groupSlots])
+		}
 	}
 }
 
@@ -117,7 +127,7 @@ func (c *checker) child(n, i, level uint32) {
 	}
 	c.least = bound
 	c.node(nd.ref[i], level-1)
-	if got := x.tallies[nd.tally][i]; got != c.blocks-before {
+	if got := x.tallies[nd.tally].slot[i]; got != c.blocks-before {
 		c.fail("tally %d of node %d is %d for %d blocks", i, n, got, c.blocks-before)
 	}
 	if !x.bySize() && nd.size[i] != child.largest() {

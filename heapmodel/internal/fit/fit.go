@@ -15,7 +15,7 @@
 //	         |    |    [key 240 264 ...][size 40 8 ...][block 7 12 ...]
 //
 // A search for the first block of at least want granules takes at each level
-// the first child whose largest size is enough. Up to 32 blocks are one leaf,
+// the first child whose largest size is enough. Up to 64 blocks are one leaf,
 // scanned in a line.
 //
 // Entries have gaps between them, marked in a bitmap of the node. What is taken
@@ -24,8 +24,8 @@
 // So most blocks stay where they are, and the X of a block's record in
 // blocks.Table can name its very slot.
 //
-// Memory is about 17 bytes for each block in the index and does not depend on
-// the size of the arena.
+// Memory is about 19 bytes for each block in the index by address, 22 in LIFO or
+// FIFO order, and does not depend on the size of the arena.
 //
 // Note: a bitmap of block starts under a tree of maxima over the granules of
 // the arena needs memory in proportion to the arena, which a sparse heap of
@@ -99,10 +99,45 @@ type Index struct {
 	last     uint32 // leaf
 	spare    uint32 // chain of dropped nodes through next
 
-	// tallies[t] counts the blocks below each slot of the inner node with tally
-	// t. Leaves have none, hence the separate slice.
-	tallies    [][fanout]uint32
-	spareTally uint32 // chain of dropped tallies through their element 0, plus one
+	tallies    []tally // of inner nodes; leaves have none, hence a slice of their own
+	spareTally uint32  // chain of dropped tallies through the first slot, plus one
+}
+
+// tally counts the blocks below each slot of an inner node, and below each run
+// of groupSlots slots, so that few numbers have to be added for a rank.
+type tally struct {
+	slot  [fanout]uint32
+	group [fanout / groupSlots]uint32
+}
+
+const groupSlots = 8
+
+func (t *tally) add(slot, blocks uint32) {
+	slot &= slotMask
+	t.slot[slot] += blocks
+	t.group[slot/groupSlots] += blocks
+}
+
+// set gives a slot a count and returns what it had.
+func (t *tally) set(slot, blocks uint32) (was uint32) {
+	slot &= slotMask
+	was = t.slot[slot]
+	t.slot[slot] = blocks
+	t.group[slot/groupSlots] += blocks - was
+	return was
+}
+
+// below returns the number of blocks below all slots before slot.
+func (t *tally) below(slot uint32) (blocks uint32) {
+	slot &= slotMask
+	group := slot / groupSlots
+	for _, count := range t.group[:group] {
+		blocks += count
+	}
+	for _, count := range t.slot[group*groupSlots : slot] {
+		blocks += count
+	}
+	return blocks
 }
 
 // New returns an empty Index of free blocks of t. It owns the X of the records
@@ -265,9 +300,7 @@ func (x *Index) Rank(p Pos) int {
 	for n != x.root {
 		p = x.nodes[n].above
 		n = uint32(p) >> fanoutLog2
-		for _, below := range x.tallies[x.nodes[n].tally][:p&slotMask] {
-			rank += below
-		}
+		rank += x.tallies[x.nodes[n].tally].below(uint32(p))
 	}
 	return int(rank)
 }
@@ -293,17 +326,50 @@ func (x *Index) slotKey(n *node, slot uint32) uint64 {
 }
 
 // search returns how many slots of the node, gaps included, sort before want.
+//
+// It adds up comparisons, first of the last slot of each run of searchRun, then
+// of the slots of one run, and has no branch that depends on keys: nothing
+// could predict it, and a wrong guess costs as much as all comparisons of a run.
 func (x *Index) search(n *node, want uint64) uint32 {
-	at := uint32(0)
-	for half := uint32(fanout / 2); half > 0; half /= 2 {
-		if x.slotKey(n, at+half-1) < want {
-			at += half
-		}
+	if x.bySize() {
+		return x.searchBySize(n, want)
 	}
-	if at == fanout-1 && x.slotKey(n, at) < want {
-		at++
+	run := uint32(0)
+	for i := searchRun - 1; i < fanout; i += searchRun {
+		run += less(uint64(n.key[i]), want)
+	}
+	if run == fanout/searchRun {
+		return fanout
+	}
+	at := run * searchRun
+	keys := n.key[at : at+searchRun]
+	for _, key := range keys[:searchRun-1] {
+		at += less(uint64(key), want)
 	}
 	return at
+}
+
+func (x *Index) searchBySize(n *node, want uint64) uint32 {
+	run := uint32(0)
+	for i := uint32(searchRun - 1); i < fanout; i += searchRun {
+		run += less(x.slotKey(n, i), want)
+	}
+	if run == fanout/searchRun {
+		return fanout
+	}
+	at := run * searchRun
+	for i := at; i < run*searchRun+searchRun-1; i++ {
+		at += less(x.slotKey(n, i), want)
+	}
+	return at
+}
+
+const searchRun = 8
+
+// less returns 1 if a < b, else 0, without a branch.
+func less(a, b uint64) uint32 {
+	_, borrow := bits.Sub64(a, b, 0)
+	return uint32(borrow)
 }
 
 // seek returns the leaf where a block with the sort key want belongs.

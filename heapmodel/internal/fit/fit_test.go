@@ -2,6 +2,7 @@ package fit
 
 import (
 	"cmp"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -221,28 +222,57 @@ func TestIndexIsAList(t *testing.T) {
 	}
 }
 
+// churn makes one small change for each step and asks after each.
+func churn(t rapid.TB, order Order, steps []uint64) {
+	p := newPair(t, order, 400, 9)
+	for _, s := range steps {
+		key, size, n := uint32(s>>8)%1000, 1+uint32(s>>32)%9, len(p.l.items)
+		switch {
+		case s%8 < 5 || n == 0:
+			p.insert(key, size)
+		case s%8 < 6:
+			p.remove(int(key) % n)
+		default:
+			p.update(int(key)%n, int64(s>>40%64)-32, size, s>>50%2 == 0)
+		}
+		if n = len(p.l.items); n > 0 {
+			p.queries(size, key, int(key)%n)
+		}
+	}
+	p.check()
+}
+
 // TestIndexShrinks finds the least sequences of changes that break an Index.
 func TestIndexShrinks(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		order := rapid.SampledFrom([]Order{ByKey, BySize}).Draw(t, "order")
-		p := newPair(t, order, 400, 9)
 		least := rapid.SampledFrom([]int{1, 100, 1000}).Draw(t, "least")
-		steps := rapid.SliceOfN(rapid.Uint64(), least, -1).Draw(t, "steps")
-		for _, s := range steps {
-			key, size, n := uint32(s>>8)%1000, 1+uint32(s>>32)%9, len(p.l.items)
-			switch {
-			case s%8 < 5 || n == 0:
-				p.insert(key, size)
-			case s%8 < 6:
-				p.remove(int(key) % n)
-			default:
-				p.update(int(key)%n, int64(s>>40%64)-32, size, s>>50%2 == 0)
-			}
-			if n = len(p.l.items); n > 0 {
-				p.queries(size, key, int(key)%n)
-			}
+		churn(t, order, rapid.SliceOfN(rapid.Uint64(), least, -1).Draw(t, "steps"))
+	})
+}
+
+func FuzzIndex(f *testing.F) {
+	// Insertions in rising, falling and mixed order, then changes of all kinds.
+	var rising, falling, mixed []byte
+	for i := range uint64(300) {
+		rising = binary.LittleEndian.AppendUint64(rising, i<<8|i<<32)
+		falling = binary.LittleEndian.AppendUint64(falling, (999-i)<<8|i<<32)
+		mixed = binary.LittleEndian.AppendUint64(mixed, i*0x9e3779b97f4a7c15)
+	}
+	f.Add(false, rising)
+	f.Add(false, falling)
+	f.Add(false, mixed)
+	f.Add(true, mixed)
+	f.Fuzz(func(t *testing.T, bySize bool, data []byte) {
+		order := ByKey
+		if bySize {
+			order = BySize
 		}
-		p.check()
+		var steps []uint64
+		for ; len(data) >= 8 && len(steps) < 2000; data = data[8:] {
+			steps = append(steps, binary.LittleEndian.Uint64(data))
+		}
+		churn(t, order, steps)
 	})
 }
 
@@ -286,7 +316,7 @@ func TestCheckFindsDamage(t *testing.T) {
 	damage := map[string]func(x *Index){
 		"key":     func(x *Index) { x.nodes[x.last].key[x.Last()&slotMask] = 0 },
 		"size":    func(x *Index) { x.nodes[x.first].size[0] += 1000 },
-		"tally":   func(x *Index) { x.tallies[x.nodes[x.root].tally][0]++ },
+		"tally":   func(x *Index) { x.tallies[x.nodes[x.root].tally].slot[0]++ },
 		"bound":   func(x *Index) { x.nodes[x.root].key[x.nodes[x.last].above&slotMask] = ^uint32(0) },
 		"above":   func(x *Index) { x.nodes[x.last].above-- },
 		"link":    func(x *Index) { x.nodes[x.last].prev = none },
@@ -310,26 +340,40 @@ func TestCheckFindsDamage(t *testing.T) {
 	}
 }
 
-// TestFillIsDense holds the index to its memory: leaves at least three fifths
-// full after long random churn.
+// TestFillIsDense holds the index to its memory after long churn: blocks taken
+// out at random, put in where the list would have them.
 func TestFillIsDense(t *testing.T) {
-	rng := rand.New(rand.NewPCG(3, 3))
-	p := newPair(t, ByKey, 6000, 100)
-	for range 60000 {
-		if n := len(p.l.items); n < 5000 || rng.IntN(2) == 0 && n < 5900 {
-			p.insert(rng.Uint32(), 1+rng.Uint32N(100))
-		} else {
-			p.remove(rng.IntN(n))
-		}
-	}
-	leaves := 0
-	for leaf := p.x.first; leaf != none; leaf = p.x.nodes[leaf].next {
-		leaves++
-	}
-	fill := float64(p.x.Len()) / float64(leaves*fanout)
-	t.Logf("%d blocks in %d leaves: %.2f full", p.x.Len(), leaves, fill)
-	if fill < 0.6 {
-		t.Errorf("leaves are %.2f full, want at least 0.6", fill)
+	const most = 6000
+	for _, c := range []struct {
+		name  string
+		key   func(i uint32, rng *rand.Rand) uint32
+		least float64
+	}{
+		{"by address", func(_ uint32, rng *rand.Rand) uint32 { return rng.Uint32N(1<<32 - 1) }, 0.65},
+		{"LIFO", func(i uint32, _ *rand.Rand) uint32 { return 1<<31 - i }, 0.55},
+		{"FIFO", func(i uint32, _ *rand.Rand) uint32 { return 1<<31 + i }, 0.55},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(3, 3))
+			p := newPair(t, ByKey, most, 100)
+			for i := range uint32(20 * most) {
+				if n := len(p.l.items); n < most*9/10 || n < most && i%2 == 0 {
+					p.insert(c.key(i, rng), 1+rng.Uint32N(p.maxSize))
+				} else {
+					p.remove(rng.IntN(n))
+				}
+			}
+			p.check()
+			leaves := 0
+			for leaf := p.x.first; leaf != none; leaf = p.x.nodes[leaf].next {
+				leaves++
+			}
+			fill := float64(p.x.Len()) / float64(leaves*fanout)
+			t.Logf("%d blocks in %d leaves: %.2f full", p.x.Len(), leaves, fill)
+			if fill < c.least {
+				t.Errorf("leaves are %.2f full, want at least %.2f", fill, c.least)
+			}
+		})
 	}
 }
 

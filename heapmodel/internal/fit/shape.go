@@ -6,8 +6,8 @@ import "math/bits"
 // joined is far from the next split or join.
 const (
 	roomy  = 54 // a sibling with at most so many takes entries of a full node
-	sparse = 24 // a node with so few looks for a sibling to join
-	joined = 50 // and joins if both together have at most so many
+	sparse = 32 // a node with so few looks for a sibling to join
+	joined = 56 // and joins if both together have at most so many
 	edge   = 6  // entries that a split at an end of the list cuts off
 )
 
@@ -50,16 +50,16 @@ func (x *Index) dropNode(n uint32) {
 
 func (x *Index) takeTally() uint32 {
 	if t := x.spareTally; t != 0 {
-		x.spareTally = x.tallies[t-1][0]
-		x.tallies[t-1] = [fanout]uint32{}
+		x.spareTally = x.tallies[t-1].slot[0]
+		x.tallies[t-1] = tally{}
 		return t - 1
 	}
-	x.tallies = append(x.tallies, [fanout]uint32{})
+	x.tallies = append(x.tallies, tally{})
 	return uint32(len(x.tallies) - 1)
 }
 
 func (x *Index) dropTally(t uint32) {
-	x.tallies[t][0] = x.spareTally
+	x.tallies[t].slot[0] = x.spareTally
 	x.spareTally = t + 1
 }
 
@@ -121,7 +121,7 @@ func (x *Index) addRoot() {
 	nd := &x.nodes[n]
 	nd.tally = t
 	nd.fill(0, 0, x.largest, x.root)
-	x.tallies[t][0] = x.length
+	x.tallies[t].add(0, x.length)
 	x.nodes[x.root].above = pos(n, 0)
 	x.root = n
 	x.height++
@@ -169,7 +169,7 @@ func (h *hoard) take(x *Index, n uint32, leaf bool) {
 		i := lowest(rest) & slotMask
 		h.key[h.count], h.size[h.count], h.ref[h.count] = nd.key[i], nd.size[i], nd.ref[i]
 		if !leaf {
-			h.tally[h.count] = x.tallies[nd.tally][i]
+			h.tally[h.count] = x.tallies[nd.tally].slot[i]
 		}
 		h.count++
 	}
@@ -196,7 +196,7 @@ func (x *Index) give(n uint32, h *hoard, from, to int, leaf bool, l layout) {
 	nd.used = 0
 	below, largest := uint32(0), uint32(0)
 	if !leaf {
-		x.tallies[nd.tally] = [fanout]uint32{}
+		x.tallies[nd.tally] = tally{}
 	}
 	next := uint32(0) // the slot after the entry before
 	for i := range count {
@@ -224,7 +224,7 @@ func (x *Index) give(n uint32, h *hoard, from, to int, leaf bool, l layout) {
 			below++
 		} else {
 			x.nodes[h.ref[e]].above = pos(n, slot)
-			x.tallies[nd.tally][slot&slotMask] = h.tally[e]
+			x.tallies[nd.tally].add(slot, h.tally[e])
 			below += h.tally[e]
 		}
 	}
@@ -233,7 +233,7 @@ func (x *Index) give(n uint32, h *hoard, from, to int, leaf bool, l layout) {
 	}
 	p := nd.above
 	up := &x.nodes[p>>fanoutLog2]
-	x.tallies[up.tally][p&slotMask] = below
+	x.tallies[up.tally].set(uint32(p), below)
 	if !x.bySize() {
 		up.size[p&slotMask] = largest
 	}
@@ -283,7 +283,7 @@ func (x *Index) removeChild(n uint32, leaf bool) {
 	up := &x.nodes[nd.above>>fanoutLog2]
 	slot := uint32(nd.above) & slotMask
 	x.vacate(up, slot)
-	x.tallies[up.tally][slot] = 0
+	x.tallies[up.tally].set(slot, 0)
 	if leaf {
 		if nd.prev == none {
 			x.first = nd.next
