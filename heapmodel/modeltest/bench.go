@@ -144,6 +144,7 @@ func benchLoop(b *testing.B, s *heapmodel.Spec, l *loop) {
 	}
 	if used := h.Usage().UsedBlocks; used > 0 && l.live > 0 {
 		b.ReportMetric(float64(heapBytes()-before-4*uint64(len(refs)))/float64(used), "B/block")
+		runtime.KeepAlive(refs) // they are subtracted, so they must be there
 	}
 	if c != nil {
 		ratio := float64(timeC) / float64(took)
