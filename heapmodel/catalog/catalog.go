@@ -5,7 +5,11 @@ import (
 	"github.com/fragprof/fragprof/heapmodel"
 	"github.com/fragprof/fragprof/heapmodel/freertos"
 	"github.com/fragprof/fragprof/heapmodel/ideal"
+	"github.com/fragprof/fragprof/heapmodel/lwip"
+	"github.com/fragprof/fragprof/heapmodel/nuttx"
+	"github.com/fragprof/fragprof/heapmodel/rtthread"
 	"github.com/fragprof/fragprof/heapmodel/sequential"
+	"github.com/fragprof/fragprof/heapmodel/threadx"
 	"github.com/fragprof/fragprof/heapmodel/tlsf"
 )
 
@@ -15,4 +19,8 @@ var Models = []*heapmodel.Model{
 	sequential.Model,
 	freertos.Heap4,
 	tlsf.Model,
+	threadx.Model,
+	lwip.Model,
+	nuttx.Model,
+	rtthread.Model,
 }
