@@ -14,6 +14,9 @@ import (
 // never placed because its allocation failed.
 const dead = heapmodel.NullRef - 1
 
+// fewSteps is how many steps are counted without a histogram.
+const fewSteps = 64
+
 // player replays a trace through one heap.
 type player struct {
 	h    heapmodel.Heap
@@ -32,6 +35,11 @@ type player struct {
 	layout bool   // the heap has an arena whose changes mean something
 	arena  uint64 // after the event before
 	events uint64
+
+	searched uint64 // steps after the event before
+	// few counts the calls that took so many steps, of frees in few[0] and of
+	// the others in few[1]: OpFree is the even one. Most calls take few.
+	few [2][fewSteps]uint64
 
 	live, liveMin, liveMax uint64
 	count                  uint64
@@ -208,6 +216,15 @@ func (p *player) span(b *trace.Block, from, to int) {
 			res.Frees++
 		case trace.OpRealloc:
 			live = p.realloc(b, from+i, live)
+		}
+		taken := use.Steps - p.searched
+		p.searched = use.Steps
+		if taken < fewSteps {
+			p.few[op&1][taken]++
+		} else if op == trace.OpFree {
+			res.FreeSteps.Add(taken)
+		} else {
+			res.AllocSteps.Add(taken)
 		}
 		if live < liveMin {
 			liveMin = live
@@ -493,6 +510,14 @@ func (p *player) finish() *Result {
 		}
 		if p.outErr != nil {
 			res.Err = fmt.Errorf("write placements: %w", p.outErr)
+		}
+	}
+	for taken := range uint64(fewSteps) {
+		if count := p.few[0][taken]; count > 0 {
+			res.FreeSteps.AddMany(taken, count)
+		}
+		if count := p.few[1][taken]; count > 0 {
+			res.AllocSteps.AddMany(taken, count)
 		}
 	}
 	res.LiveBytes, res.LiveCount = p.live, p.count

@@ -205,6 +205,11 @@ func TestCounts(t *testing.T) {
 	if r.PeakLive != 48 || r.PeakLiveEvent != 4 || r.PeakObjects != 5 || r.Allocs != 5 || r.Frees != 5 || r.Reallocs != 0 {
 		t.Errorf("peak %d at %d, %d objects, %d allocs, %d frees, %d reallocs", r.PeakLive, r.PeakLiveEvent, r.PeakObjects, r.Allocs, r.Frees, r.Reallocs)
 	}
+	// Steps: object 5 visits both free blocks, the realloc too; the others visit
+	// one. The free of object 4 merges with object 3's block.
+	if r.AllocSteps.Max != 2 || r.AllocSteps.Count != 7 || r.AllocSteps.Sum != 5+2+2 {
+		t.Errorf("steps: %d in %d allocs, most %d; want 9, 7, 2", r.AllocSteps.Sum, r.AllocSteps.Count, r.AllocSteps.Max)
+	}
 	if r.Footprint != 88 || r.LiveBytes != 0 || r.End.Free != 88 || r.End.LargestFree != 88 {
 		t.Errorf("footprint %d, live %d, free %d, largest %d at the end; want 88, 0, 88, 88", r.Footprint, r.LiveBytes, r.End.Free, r.End.LargestFree)
 	}

@@ -44,6 +44,12 @@ type Result struct {
 	Usage heapmodel.Usage  // after the last event
 	Stats []heapmodel.Stat // what the original would report then
 
+	// AllocSteps and FreeSteps count the steps of searching that the original
+	// would take for each alloc or realloc, failed ones included, and for each
+	// free: see heapmodel.Usage.Steps.
+	AllocSteps trace.Histogram
+	FreeSteps  trace.Histogram
+
 	Failures     uint64
 	ByVerdict    [Verdicts]uint64
 	BySize       []SizeCount // failed requests by size, most frequent first

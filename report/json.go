@@ -156,7 +156,7 @@ func (u Unit) json(v float64) any {
 	switch {
 	case math.IsNaN(v) || math.IsInf(v, 0):
 		return nil
-	case u == Frac:
+	case u == Frac || u == Ratio:
 		return json.Number(u.number(v))
 	}
 	return uint64(v)

@@ -44,6 +44,8 @@ func (u Unit) text(v float64) string {
 		return bytesText(uint64(v))
 	case Frac:
 		return fmt.Sprintf("%.1f %%", 100*v)
+	case Ratio:
+		return fmt.Sprintf("%.1f", v)
 	}
 	return thousands(uint64(v))
 }
@@ -54,7 +56,7 @@ func (u Unit) number(v float64) string {
 	if math.IsNaN(v) || math.IsInf(v, 0) {
 		return ""
 	}
-	if u == Frac {
+	if u == Frac || u == Ratio {
 		return strconv.FormatFloat(v, 'g', 10, 64)
 	}
 	return strconv.FormatFloat(v, 'f', 0, 64)

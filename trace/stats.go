@@ -54,18 +54,21 @@ type Histogram struct {
 }
 
 // Add counts one value.
-func (h *Histogram) Add(v uint64) {
+func (h *Histogram) Add(v uint64) { h.AddMany(v, 1) }
+
+// AddMany counts a value count times, which is not zero.
+func (h *Histogram) AddMany(v, count uint64) {
 	i := bucket(v)
 	if i >= len(h.counts) {
 		h.counts = append(h.counts, make([]uint64, i+1-len(h.counts))...)
 	}
-	h.counts[i]++
+	h.counts[i] += count
 	if h.Count == 0 || v < h.Min {
 		h.Min = v
 	}
 	h.Max = max(h.Max, v)
-	h.Count++
-	h.Sum += v
+	h.Count += count
+	h.Sum += v * count
 }
 
 func bucket(v uint64) int {

@@ -24,7 +24,6 @@ var layers = []struct {
 	{"trace", nil},
 	{"heapmodel/catalog", []string{"heapmodel"}},
 	{"heapmodel/modeltest", []string{"heapmodel"}},
-	{"heapmodel/internal/oracle", []string{"heapmodel", "heapmodel/modeltest"}}, // for tests of models
 	{"heapmodel/internal/oracle", []string{"heapmodel", "heapmodel/modeltest"}}, // for tests
 	{"heapmodel/internal/", []string{"heapmodel", "heapmodel/internal/"}},
 	{"heapmodel/", []string{"heapmodel", "heapmodel/internal/"}},
