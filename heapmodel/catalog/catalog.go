@@ -3,10 +3,13 @@ package catalog
 
 import (
 	"github.com/fragprof/fragprof/heapmodel"
+	"github.com/fragprof/fragprof/heapmodel/esptlsf"
 	"github.com/fragprof/fragprof/heapmodel/freertos"
 	"github.com/fragprof/fragprof/heapmodel/ideal"
 	"github.com/fragprof/fragprof/heapmodel/lwip"
 	"github.com/fragprof/fragprof/heapmodel/nuttx"
+	"github.com/fragprof/fragprof/heapmodel/o1heap"
+	"github.com/fragprof/fragprof/heapmodel/rlsf"
 	"github.com/fragprof/fragprof/heapmodel/rtthread"
 	"github.com/fragprof/fragprof/heapmodel/sequential"
 	"github.com/fragprof/fragprof/heapmodel/threadx"
@@ -19,6 +22,9 @@ var Models = []*heapmodel.Model{
 	sequential.Model,
 	freertos.Heap4,
 	tlsf.Model,
+	esptlsf.Model,
+	rlsf.Model,
+	o1heap.Model,
 	threadx.Model,
 	lwip.Model,
 	nuttx.Model,
