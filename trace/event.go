@@ -53,6 +53,10 @@ type Event struct {
 	Op     Op
 }
 
+// MaxSize is the largest size of an event in bytes: larger ones are negative
+// numbers or nonsense, and sums of a few could overflow.
+const MaxSize = 1 << 62
+
 // BlockEvents is the largest number of events a Block holds.
 const BlockEvents = 64 << 10
 

@@ -59,6 +59,7 @@ func TestValidator(t *testing.T) {
 		{name: "no operation", blocks: []*Block{block(0, Event{})}, rule: "unknown operation"},
 		{name: "unknown operation", blocks: []*Block{block(0, alloc(0, 1), Event{Op: 4})}, event: 1, rule: "unknown operation"},
 		{name: "alignment", blocks: []*Block{block(0, aligned(0, 1, 24))}, rule: "alignment is no power of two"},
+		{name: "size", blocks: []*Block{block(0, alloc(0, MaxSize+1))}, rule: "size above 2^62"},
 		{name: "alignment of a free", blocks: []*Block{block(0, alloc(0, 1), Event{Op: OpFree, Align: 3})}, event: 1, rule: "alignment is no power of two"},
 		{name: "time before 0", blocks: []*Block{block(0, at(-1, alloc(0, 1)))}, rule: "time goes back"},
 		{name: "time going back in a block", blocks: []*Block{block(0, at(5, alloc(0, 1)), at(4, free(0)))}, event: 1, rule: "time goes back"},

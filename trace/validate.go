@@ -7,8 +7,8 @@ import (
 
 // Validator holds a trace to its rules: known operations, slots that are
 // dense and handed out lowest-free-first, frees and reallocs of live objects
-// only, alignments that are powers of two, a clock that never goes back. The
-// zero Validator is ready. It needs a bit for each slot.
+// only, alignments that are powers of two, sizes up to MaxSize, a clock that
+// never goes back. The zero Validator is ready. It needs a bit for each slot.
 type Validator struct {
 	slots SlotPool
 	next  uint64 // index of the next event
@@ -48,6 +48,9 @@ func (v *Validator) Block(b *Block) error {
 		}
 		if a := b.Align[i]; a&(a-1) != 0 {
 			rule = "alignment is no power of two"
+		}
+		if b.Size[i] > MaxSize {
+			rule = "size above 2^62"
 		}
 		if b.Time[i] < v.time {
 			rule = "time goes back"

@@ -103,9 +103,8 @@ func (e *emitter) push(op trace.Op, slot trace.Slot, size uint64, align uint32) 
 	b.Site = append(b.Site, e.context.Site)
 }
 
-// maxRequest is the largest size taken for real: larger ones are negative
-// numbers or nonsense.
-const maxRequest = 1 << 62
+// maxRequest is the largest size taken for real.
+const maxRequest = trace.MaxSize
 
 // alloc emits the birth of the object with the given key. null says that the
 // call failed.

@@ -23,7 +23,7 @@ func drawEvents(t *rapid.T) []trace.Event {
 	var live []trace.Slot
 	var now int64
 	threads := uint32(0)
-	size := rapid.OneOf(rapid.Uint64(), rapid.Uint64Range(0, 100), rapid.Just(uint64(0)))
+	size := rapid.OneOf(rapid.Uint64Range(0, trace.MaxSize), rapid.Uint64Range(0, 100), rapid.Just(uint64(0)))
 	events := make([]trace.Event, rapid.IntRange(0, 300).Draw(t, "events"))
 	for i := range events {
 		now += rapid.OneOf(rapid.Just(int64(0)), rapid.Int64Range(0, math.MaxInt64/1000)).Draw(t, "dt")
@@ -141,7 +141,7 @@ func TestShapes(t *testing.T) {
 		{"every column", mixed},
 		{"all objects stay", full(trace.BlockEvents*2, func(i int, e *trace.Event) { e.Op, e.Slot = trace.OpAlloc, trace.Slot(i) })},
 		{"sizes outgrow the dictionary in the first page", full(trace.BlockEvents*2, func(i int, e *trace.Event) {
-			e.Op, e.Slot, e.Size = trace.OpAlloc, trace.Slot(i), uint64(i)*0x9e3779b97f4a7c15
+			e.Op, e.Slot, e.Size = trace.OpAlloc, trace.Slot(i), uint64(i)*0x9e3779b97f4a7c15>>2
 		})},
 		{"sizes outgrow the dictionary in the second page", full(trace.BlockEvents*3, func(i int, e *trace.Event) {
 			e.Op, e.Slot, e.Size = trace.OpAlloc, trace.Slot(i), uint64(i/3)
@@ -150,7 +150,7 @@ func TestShapes(t *testing.T) {
 		{"threads outgrow the dictionary", full(trace.BlockEvents*2, func(i int, e *trace.Event) { e.Thread = uint32(i) })},
 		{"constant page after another", full(trace.BlockEvents*3, func(i int, e *trace.Event) { e.Time = int64(min(i, trace.BlockEvents)) })},
 		{"extremes", full(1000, func(i int, e *trace.Event) {
-			e.Size, e.Align = math.MaxUint64>>(i%64), 1<<(i%32)
+			e.Size, e.Align = uint64(trace.MaxSize)>>(i%63), 1<<(i%32)
 			e.Time, e.Site = math.MaxInt64>>(1000-i), maxSites-1-trace.SiteID(i)
 		})},
 	}
