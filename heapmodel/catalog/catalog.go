@@ -7,13 +7,16 @@ import (
 	"github.com/fragprof/fragprof/heapmodel/freertos"
 	"github.com/fragprof/fragprof/heapmodel/ideal"
 	"github.com/fragprof/fragprof/heapmodel/lwip"
+	"github.com/fragprof/fragprof/heapmodel/newlibnano"
 	"github.com/fragprof/fragprof/heapmodel/nuttx"
 	"github.com/fragprof/fragprof/heapmodel/o1heap"
+	"github.com/fragprof/fragprof/heapmodel/picolibc"
 	"github.com/fragprof/fragprof/heapmodel/rlsf"
 	"github.com/fragprof/fragprof/heapmodel/rtthread"
 	"github.com/fragprof/fragprof/heapmodel/sequential"
 	"github.com/fragprof/fragprof/heapmodel/threadx"
 	"github.com/fragprof/fragprof/heapmodel/tlsf"
+	"github.com/fragprof/fragprof/heapmodel/ummmalloc"
 )
 
 // Models lists every model, in the order help shows them.
@@ -29,4 +32,7 @@ var Models = []*heapmodel.Model{
 	lwip.Model,
 	nuttx.Model,
 	rtthread.Model,
+	newlibnano.Model,
+	picolibc.Model,
+	ummmalloc.Model,
 }

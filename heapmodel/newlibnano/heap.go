@@ -1,0 +1,300 @@
+package newlibnano
+
+import (
+	"fmt"
+
+	"github.com/fragprof/fragprof/heapmodel"
+	"github.com/fragprof/fragprof/heapmodel/internal/blocks"
+	"github.com/fragprof/fragprof/heapmodel/internal/fit"
+)
+
+// heap is one heap. The granule of its table is a word. X of a used chunk is the
+// distance of its payload from its start.
+type heap struct {
+	t         blocks.Table
+	free      *fit.Index // by address
+	use       heapmodel.Usage
+	splitHigh bool // a split gives the request the high end, and a free last chunk is not extended
+	keepsAll  bool // realloc keeps whatever fits where it is
+	shift     uint // log2 of a word
+	least     uint32
+	beside    uint32 // words of a chunk beside its payload
+	limit     uint64 // bytes
+	head, end blocks.ID
+}
+
+func (h *heap) bytes(words uint32) uint64 { return uint64(words) << h.shift }
+
+func (h *heap) up(bytes uint64) uint64 {
+	word := uint64(1) << h.shift
+	return (bytes + word - 1) &^ (word - 1)
+}
+
+// chunk returns the bytes of the chunk for a request of at most MaxSize and
+// some more.
+func (h *heap) chunk(size uint64) uint64 {
+	return max(h.up(size)+h.bytes(h.beside), h.bytes(h.least))
+}
+
+// roomy returns what memalign asks malloc for, align being at least 8: with so
+// many bytes an aligned payload of the rounded size fits.
+func (h *heap) roomy(size uint64, align uint32) uint64 {
+	return h.up(max(size, 1)) + uint64(align) - 8
+}
+
+// Alloc implements heapmodel.Heap.
+func (h *heap) Alloc(size uint64, alignment uint32) (heapmodel.Ref, bool) {
+	if size > heapmodel.MaxSize {
+		return heapmodel.NullRef, false
+	}
+	if alignment != 0 {
+		return h.memalign(size, max(alignment, align))
+	}
+	bytes := h.chunk(size)
+	if bytes >= tooLarge {
+		return heapmodel.NullRef, false
+	}
+	id := h.take(uint32(bytes >> h.shift))
+	if id == blocks.None {
+		return heapmodel.NullRef, false
+	}
+	h.place(id, align)
+	h.mark(id)
+	return heapmodel.Ref(id), true
+}
+
+// place puts the payload of a chunk at the first multiple of the alignment
+// behind its header, and returns how many words that is from the header.
+func (h *heap) place(id blocks.ID, align uint32) uint32 {
+	n := &h.t.Nodes[id]
+	header := h.bytes(n.Start + 1)
+	mask := uint64(align) - 1
+	gap := uint32(((header+mask)&^mask - header) >> h.shift)
+	n.X = 1 + gap
+	return gap
+}
+
+// mark raises the high-water mark to the end of a used chunk.
+func (h *heap) mark(id blocks.ID) {
+	end := h.t.Nodes[h.t.Next(id)].Start
+	h.use.HighWater = max(h.use.HighWater, h.bytes(end))
+}
+
+// take returns a used chunk of at least want words, blocks.None if there is no
+// memory for it.
+func (h *heap) take(want uint32) blocks.ID {
+	u := &h.use
+	p := h.free.FirstFit(want)
+	if p == fit.NoPos {
+		u.Steps += u.FreeBlocks
+		return h.rise(want)
+	}
+	u.Steps += uint64(h.free.Rank(p)) + 1
+	id, room := h.free.At(p)
+	switch rest := room - want; {
+	case rest < h.least:
+		want = room
+		h.free.Remove(p)
+		u.FreeBlocks--
+	case h.splitHigh:
+		// [id............] -> [id: rest][up: want]
+		up := h.t.Split(id, rest)
+		h.free.Update(p, id, h.t.Nodes[id].Start, rest)
+		id = up
+	default:
+		// [id............] -> [id: want][up: rest]
+		up := h.t.Split(id, want)
+		h.free.Update(p, up, h.t.Nodes[up].Start, rest)
+	}
+	h.t.SetUsed(id)
+	u.UsedBlocks++
+	u.Allocated += h.bytes(want)
+	u.Free -= h.bytes(want)
+	return id
+}
+
+// rise returns a used chunk of want words at the break, which rises for it;
+// blocks.None if it must not.
+func (h *heap) rise(want uint32) blocks.ID {
+	u := &h.use
+	grown := heapmodel.Growth{Need: h.bytes(want), Free: u.Free, LargestFree: h.LargestFree()}
+	var id blocks.ID
+	switch {
+	case h.bytes(want) > h.limit-u.Arena:
+		if id = h.extend(want); id == blocks.None {
+			return id
+		}
+	case h.head == blocks.None:
+		id = h.t.Region(0, want)
+		h.head, h.end = id, h.t.Next(id)
+		u.Arena = h.bytes(want)
+	default:
+		// [last] break -> [last][id] break
+		last := h.t.Prev(h.end)
+		words := h.t.Size(last)
+		h.t.MoveEnd(h.end, h.t.Nodes[h.end].Start+want)
+		id = h.t.Split(last, words)
+		u.Arena += h.bytes(want)
+	}
+	h.t.SetUsed(id)
+	u.UsedBlocks++
+	u.Allocated += h.bytes(want)
+	u.Grown = grown
+	return id
+}
+
+// extend makes the last chunk, if it is free, want words long by raising the
+// break, and takes it off the list.
+func (h *heap) extend(want uint32) blocks.ID {
+	if h.splitHigh {
+		return blocks.None
+	}
+	u := &h.use
+	u.Steps += u.FreeBlocks // a second walk, to the last
+	p := h.free.Last()
+	if p == fit.NoPos {
+		return blocks.None
+	}
+	id, room := h.free.At(p)
+	if h.t.Next(id) != h.end || h.bytes(want-room) > h.limit-u.Arena {
+		return blocks.None
+	}
+	h.free.Remove(p)
+	h.t.MoveEnd(h.end, h.t.Nodes[id].Start+want)
+	u.FreeBlocks--
+	u.Free -= h.bytes(room)
+	u.Arena += h.bytes(want - room)
+	return id
+}
+
+// memalign serves an aligned request from a chunk with room to spare.
+func (h *heap) memalign(size uint64, align uint32) (heapmodel.Ref, bool) {
+	bytes := h.chunk(h.roomy(size, align))
+	if bytes >= tooLarge {
+		return heapmodel.NullRef, false
+	}
+	id := h.take(uint32(bytes >> h.shift))
+	if id == blocks.None {
+		return heapmodel.NullRef, false
+	}
+	if gap := h.place(id, align); gap >= h.least {
+		// [id..............] -> [free: gap][id......]
+		id = h.cut(id, gap)
+		h.t.Nodes[id].X = 1
+		h.release(h.t.Prev(id))
+	}
+	words := h.t.Nodes[id].X + uint32(h.up(max(size, 1))>>h.shift)
+	if h.t.Size(id) > words+h.least {
+		// [id..............] -> [id: words][free]
+		h.release(h.cut(id, words))
+	}
+	h.mark(id)
+	return heapmodel.Ref(id), true
+}
+
+// cut cuts a used chunk at words and returns the upper part, used as well.
+func (h *heap) cut(id blocks.ID, words uint32) blocks.ID {
+	up := h.t.Split(id, words)
+	h.t.SetUsed(up)
+	h.use.UsedBlocks++
+	return up
+}
+
+// Free implements heapmodel.Heap.
+func (h *heap) Free(r heapmodel.Ref) {
+	if r == heapmodel.NullRef {
+		return
+	}
+	if !h.t.Live(blocks.ID(r)) {
+		panic(fmt.Sprintf("newlibnano: free of object %d, which is not live", r))
+	}
+	h.release(blocks.ID(r))
+}
+
+// release puts a used chunk on the list and merges it with free neighbours.
+func (h *heap) release(id blocks.ID) {
+	nodes := h.t.Nodes
+	n := &nodes[id]
+	low, high := n.Low&^blocks.UsedBit, n.High
+	n.Low = low
+	above := &nodes[high]
+	start, size := n.Start, above.Start-n.Start
+	u := &h.use
+	u.UsedBlocks--
+	u.Allocated -= h.bytes(size)
+	u.Free += h.bytes(size)
+	joinHigh := above.Low&blocks.UsedBit == 0 // an end node is used
+	if low != blocks.None && nodes[low].Low&blocks.UsedBit == 0 {
+		// [low][id] -> [low.....]
+		u.Steps++
+		if joinHigh {
+			u.Steps++
+			size += nodes[above.High].Start - above.Start
+			h.free.Remove(h.free.Find(high))
+			u.FreeBlocks--
+			h.t.Merge(id)
+		}
+		p := h.free.Find(low)
+		u.Steps += uint64(h.free.Rank(p)) + 1
+		h.free.Update(p, low, nodes[low].Start, size+start-nodes[low].Start)
+		h.t.Merge(low)
+		return
+	}
+	if joinHigh {
+		// [id][high] -> [id......]
+		size += nodes[above.High].Start - above.Start
+		p := h.free.Find(high)
+		u.Steps += uint64(h.free.Rank(p)) + 1
+		h.free.Update(p, id, start, size)
+		h.t.Merge(id)
+		return
+	}
+	u.FreeBlocks++
+	u.Steps += uint64(h.free.Rank(h.free.Insert(id, start, size)))
+}
+
+// Realloc implements heapmodel.Heap.
+func (h *heap) Realloc(r heapmodel.Ref, size uint64, _ uint32) (heapmodel.Ref, bool) {
+	if r == heapmodel.NullRef {
+		return h.Alloc(size, 0)
+	}
+	id := blocks.ID(r)
+	if !h.t.Live(id) {
+		panic(fmt.Sprintf("newlibnano: realloc of object %d, which is not live", r))
+	}
+	if size == 0 {
+		h.release(id)
+		return heapmodel.NullRef, true
+	}
+	usable := h.bytes(h.t.Size(id) - h.t.Nodes[id].X)
+	if size <= usable && (h.keepsAll || size > usable/2) {
+		return r, true
+	}
+	return heapmodel.Move(h, r, size, 0)
+}
+
+// Addr implements heapmodel.Heap.
+func (h *heap) Addr(r heapmodel.Ref) heapmodel.Addr {
+	if r == heapmodel.NullRef {
+		return heapmodel.Null
+	}
+	n := &h.t.Nodes[r]
+	return heapmodel.Addr(h.bytes(n.Start) + h.bytes(n.X))
+}
+
+// Align implements heapmodel.Heap.
+func (h *heap) Align() uint32 { return align }
+
+// Need implements heapmodel.Heap.
+func (h *heap) Need(size uint64, alignment uint32) uint64 {
+	if alignment != 0 {
+		size = h.roomy(size, max(alignment, align))
+	}
+	return h.chunk(size)
+}
+
+// Usage implements heapmodel.Heap.
+func (h *heap) Usage() *heapmodel.Usage { return &h.use }
+
+// LargestFree implements heapmodel.Heap. O(1).
+func (h *heap) LargestFree() uint64 { return h.bytes(h.free.Largest()) }
