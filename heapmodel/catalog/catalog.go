@@ -3,9 +3,11 @@ package catalog
 
 import (
 	"github.com/fragprof/fragprof/heapmodel"
+	"github.com/fragprof/fragprof/heapmodel/avrlibc"
 	"github.com/fragprof/fragprof/heapmodel/esptlsf"
 	"github.com/fragprof/fragprof/heapmodel/freertos"
 	"github.com/fragprof/fragprof/heapmodel/ideal"
+	"github.com/fragprof/fragprof/heapmodel/kr"
 	"github.com/fragprof/fragprof/heapmodel/lwip"
 	"github.com/fragprof/fragprof/heapmodel/newlibnano"
 	"github.com/fragprof/fragprof/heapmodel/nuttx"
@@ -13,6 +15,8 @@ import (
 	"github.com/fragprof/fragprof/heapmodel/picolibc"
 	"github.com/fragprof/fragprof/heapmodel/rlsf"
 	"github.com/fragprof/fragprof/heapmodel/rtthread"
+	"github.com/fragprof/fragprof/heapmodel/rustbuddy"
+	"github.com/fragprof/fragprof/heapmodel/rustlinkedlist"
 	"github.com/fragprof/fragprof/heapmodel/sequential"
 	"github.com/fragprof/fragprof/heapmodel/threadx"
 	"github.com/fragprof/fragprof/heapmodel/tlsf"
@@ -35,4 +39,8 @@ var Models = []*heapmodel.Model{
 	newlibnano.Model,
 	picolibc.Model,
 	ummmalloc.Model,
+	avrlibc.Model,
+	kr.Model,
+	rustlinkedlist.Model,
+	rustbuddy.Model,
 }
