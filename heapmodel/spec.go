@@ -118,6 +118,15 @@ func (s *Spec) set(key, value string) error {
 // Has reports whether the model has the parameter.
 func (s *Spec) Has(key string) bool { return s.Model.param(key) != nil }
 
+// Default returns the default of a parameter, "" if it has none or the model has
+// no such parameter.
+func (s *Spec) Default(key string) string {
+	if p := s.Model.param(key); p != nil {
+		return p.Default
+	}
+	return ""
+}
+
 // Given reports whether the spec sets the parameter.
 func (s *Spec) Given(key string) bool { _, ok := s.text[key]; return ok }
 

@@ -359,7 +359,8 @@ func (p *player) realloc(b *trace.Block, i int, live uint64) uint64 {
 	return live
 }
 
-func (p *player) finish() *Result {
+// finish completes the result.
+func (p *player) finish() {
 	res := p.res
 	if !p.stopped {
 		res.Events = p.events
@@ -403,5 +404,4 @@ func (p *player) finish() *Result {
 		res.BySize = append(res.BySize, SizeCount{size, count})
 	}
 	sortBySize(res.BySize)
-	return res
 }

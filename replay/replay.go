@@ -56,8 +56,8 @@ const MaxSteps = 10_000
 const MaxKeptFailures = 100_000
 
 // Run replays a trace through an empty heap of each spec, in one pass, and
-// returns a result for each, in their order. A heap that breaks gives a Result
-// with Err set and does not stop the others. An error of the trace itself, or
+// returns a result for each, in their order. A heap that cannot be made, or that
+// breaks, gives a Result with Err set and does not stop the others. An error of the trace itself, or
 // of ctx, ends the run: the results so far are returned with it.
 func Run(ctx context.Context, src trace.Source, specs []*heapmodel.Spec, o Options) ([]*Result, error) {
 	if o.Placements != nil && len(specs) != 1 {
@@ -66,13 +66,19 @@ func Run(ctx context.Context, src trace.Source, specs []*heapmodel.Spec, o Optio
 	if o.Steps && src.Header().Summary.Events > MaxSteps {
 		return nil, fmt.Errorf("a map of every step needs a trace of at most %d events; this one has %d", MaxSteps, src.Header().Summary.Events)
 	}
-	players := make([]*player, len(specs))
+	results := make([]*Result, len(specs))
+	var players []*player
 	for i, s := range specs {
 		p, err := newPlayer(s, src.Header(), &o)
 		if err != nil {
-			return nil, err
+			results[i] = &Result{Spec: s, Trace: src.Header(), Err: err}
+			if len(specs) == 1 {
+				return nil, err
+			}
+			continue
 		}
-		players[i] = p
+		results[i] = p.res
+		players = append(players, p)
 	}
 	r, err := src.Open()
 	if err != nil {
@@ -80,9 +86,8 @@ func Run(ctx context.Context, src trace.Source, specs []*heapmodel.Spec, o Optio
 	}
 	err = pump(ctx, r, players, &o)
 	err = errors.Join(err, r.Close())
-	results := make([]*Result, len(players))
-	for i, p := range players {
-		results[i] = p.finish()
+	for _, p := range players {
+		p.finish()
 	}
 	return results, err
 }
@@ -171,8 +176,8 @@ func playAll(players []*player, b *trace.Block, workers int) {
 }
 
 // Fill completes a spec with what follows from the trace: the pointer width of
-// the recorded program, and for a heap of fixed size without a capacity the
-// DefaultCapacity of the trace. The notes say what was filled in, in a form
+// the recorded program, and for a heap without a capacity or a limit of growth
+// that needs one the DefaultCapacity of the trace. The notes say what was filled in, in a form
 // that is the same for all specs it applies to, so that they can be merged.
 func Fill(s *heapmodel.Spec, h *trace.Header) (filled *heapmodel.Spec, notes []string, err error) {
 	if s.Has("ptr") && !s.Given("ptr") && h.PtrBits != 0 {
@@ -182,10 +187,18 @@ func Fill(s *heapmodel.Spec, h *trace.Header) (filled *heapmodel.Spec, notes []s
 			notes = append(notes, fmt.Sprintf("%s has no %d-bit form: its default pointer width is used", s.Model.Name, h.PtrBits))
 		}
 	}
-	if s.Has("capacity") && !s.Given("capacity") && !s.Given("regions") && !s.Grows() {
-		capacity := heapmodel.FormatBytes(DefaultCapacity(&h.Summary))
-		notes = append(notes, fmt.Sprintf("heaps of fixed size without a capacity got %s, the next power of two above 1.5 times the peak of live bytes", capacity))
-		s, err = s.With("capacity", capacity)
+	room := ""
+	switch {
+	case s.Given("capacity") || s.Given("regions") || s.Given("grow") || s.Given("quantum"):
+	case s.Has("capacity") && !s.Grows():
+		room = "capacity"
+	case s.Default("grow") != "":
+		room = "grow" // the limit of a break that rises
+	}
+	if room != "" {
+		bytes := heapmodel.FormatBytes(DefaultCapacity(&h.Summary))
+		notes = append(notes, fmt.Sprintf("heaps without a capacity or limit of growth got %s, the next power of two above 1.5 times the peak of live bytes", bytes))
+		s, err = s.With(room, bytes)
 	}
 	return s, notes, err
 }

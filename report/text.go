@@ -99,16 +99,19 @@ func writeRanking(w io.Writer, run *Run) {
 	rank := 0
 	for _, r := range Ranked(run.Results) {
 		place := "ref"
-		if r.Layout {
+		switch {
+		case r.Err != nil:
+			place = "-"
+		case r.Layout:
 			rank++
 			place = fmt.Sprint(rank)
 		}
 		row := table.Row{place, name(r.Spec)}
 		for _, key := range textColumns {
 			m := Lookup(key)
-			cell := m.Unit.text(m.Of(r))
-			if r.Err != nil {
-				cell = "broken"
+			cell := "-"
+			if r.Err == nil {
+				cell = m.Unit.text(m.Of(r))
 			}
 			row = append(row, cell)
 		}
