@@ -15,10 +15,10 @@ import (
 type firstFit struct {
 	frame
 	t       blocks.Table
-	free    *fit.Index // by address
+	free    *fit.Index // by address, and the listed markers with size 0
 	use     heapmodel.Usage
 	minFree uint64 // bytes free at the worst time
-	started bool   // the original initialises itself in the first malloc
+	started bool   // heap_4 initialises itself in the first malloc
 	allocs  uint64 // successful
 	frees   uint64
 	heads   []blocks.ID // the first block of each region, in address order
@@ -28,7 +28,15 @@ type firstFit struct {
 const reach = (1<<32 - 1) << alignLog2
 
 // addRegion gives the heap a region above those it has. Its end marker is
-// outside the blocks, as is what alignment costs at both ends.
+// outside the blocks, as is what alignment costs at both ends. The marker of
+// the region below becomes an entry of the list:
+//
+//	[free] -> [free] -> (marker) -> [free] -> end
+//	region 1 .................      region 2
+//
+// It stays one until a freed block right below it takes it in. In the index it
+// is the end node of its region, which has no size, so that it fits no request
+// and counts as visited.
 func (h *firstFit) addRegion(r heapmodel.Region) error {
 	header := uint64(h.header)
 	start := (uint64(r.Addr) + align - 1) &^ (align - 1)
@@ -40,6 +48,10 @@ func (h *firstFit) addRegion(r heapmodel.Region) error {
 		return fmt.Errorf("the most is %d bytes", min(h.limit-1, reach))
 	}
 	mark := (end - header) &^ (align - 1)
+	if n := len(h.heads); n > 0 {
+		below := h.t.Next(h.heads[n-1]) // a new region is one block
+		h.free.Insert(below, h.t.Nodes[below].Start, 0)
+	}
 	id := h.t.Region(uint32(start>>alignLog2), uint32(mark>>alignLog2))
 	h.heads = append(h.heads, id)
 	h.free.Insert(id, h.t.Nodes[id].Start, h.t.Size(id))
@@ -65,7 +77,7 @@ func (h *firstFit) Alloc(size uint64, _ uint32) (heapmodel.Ref, bool) {
 	want := uint32(bytes >> alignLog2)
 	p := h.free.FirstFit(want)
 	if p == fit.NoPos {
-		h.use.Steps += h.use.FreeBlocks
+		h.use.Steps += uint64(h.free.Len())
 		return heapmodel.NullRef, false
 	}
 	h.use.Steps += uint64(h.free.Rank(p)) + 1
@@ -117,6 +129,11 @@ func (h *firstFit) Free(r heapmodel.Ref) {
 	u.Allocated -= bytes
 	u.Free += bytes
 	joinHigh := above.Low&blocks.UsedBit == 0 // an end node is used
+	if above.X != 0 && !joinHigh {
+		// [id](marker) -> [id]: of what is used, only a listed marker has an X
+		h.free.Remove(fit.Pos(above.X))
+		u.Steps++
+	}
 	if low != blocks.None && nodes[low].Low&blocks.UsedBit == 0 {
 		// [low][id] -> [low.....]
 		u.Steps++
@@ -173,16 +190,16 @@ func (h *firstFit) LargestFree() uint64 { return uint64(h.free.Largest()) << ali
 
 // Native implements heapmodel.Native with what xPortGetFreeHeapSize,
 // xPortGetMinimumEverFreeHeapSize and vPortGetHeapStats report: sizes include
-// headers, and all is zero before the first malloc. The least free block is
-// left out when there is none.
+// headers, and all is zero in heap_4 before the first malloc. The least free
+// block is left out when there is none.
 func (h *firstFit) Native() []heapmodel.Stat {
 	var free, minFree, largest, least, count uint64
 	if h.started {
 		free, minFree, largest = h.use.Free, h.minFree, h.LargestFree()
-		count = h.use.FreeBlocks
+		count = uint64(h.free.Len()) // markers included, as upstream
 		for p := h.free.First(); p != fit.NoPos; p = h.free.Next(p) {
 			_, granules := h.free.At(p)
-			if size := uint64(granules) << alignLog2; least == 0 || size < least {
+			if size := uint64(granules) << alignLog2; size != 0 && (least == 0 || size < least) {
 				least = size
 			}
 		}
@@ -202,26 +219,7 @@ func (h *firstFit) Native() []heapmodel.Stat {
 }
 
 // Blocks implements heapmodel.Heap.
-func (h *firstFit) Blocks() iter.Seq[heapmodel.Block] {
-	return func(yield func(heapmodel.Block) bool) {
-		for _, id := range h.heads {
-			for wall := true; h.t.Next(id) != blocks.None; id, wall = h.t.Next(id), false {
-				start := uint64(h.t.Nodes[id].Start) << alignLog2
-				b := heapmodel.Block{
-					Addr: heapmodel.Addr(start), Size: uint64(h.t.Size(id)) << alignLog2,
-					Payload: heapmodel.Addr(start), Wall: wall, Ref: heapmodel.NullRef,
-				}
-				if h.t.Used(id) {
-					b.Used, b.Ref = true, heapmodel.Ref(id)
-					b.Payload += heapmodel.Addr(h.header)
-				}
-				if !yield(b) {
-					return
-				}
-			}
-		}
-	}
-}
+func (h *firstFit) Blocks() iter.Seq[heapmodel.Block] { return h.walk(&h.t, h.heads...) }
 
 // Check implements heapmodel.Heap.
 func (h *firstFit) Check() error {
@@ -229,7 +227,10 @@ func (h *firstFit) Check() error {
 		return err
 	}
 	var sum heapmodel.Usage
-	p := h.free.First()
+	p, err := h.skipMarkers(h.free.First())
+	if err != nil {
+		return err
+	}
 	free := false
 	for b := range h.Blocks() {
 		switch {
@@ -247,7 +248,9 @@ func (h *firstFit) Check() error {
 			if uint64(h.t.Nodes[id].Start)<<alignLog2 != uint64(b.Addr) || uint64(size)<<alignLog2 != b.Size {
 				return fmt.Errorf("free block at %d is not in its place of the index", b.Addr)
 			}
-			p = h.free.Next(p)
+			if p, err = h.skipMarkers(h.free.Next(p)); err != nil {
+				return err
+			}
 			sum.FreeBlocks++
 			sum.Free += b.Size
 		}
@@ -266,4 +269,22 @@ func (h *firstFit) Check() error {
 		return fmt.Errorf("least free bytes ever are %d, above the %d now", h.minFree, u.Free)
 	}
 	return nil
+}
+
+// skipMarkers returns the first place from p on that is not a marker's, after
+// a test that those passed are markers below the last.
+func (h *firstFit) skipMarkers(p fit.Pos) (fit.Pos, error) {
+	for ; p != fit.NoPos; p = h.free.Next(p) {
+		id, size := h.free.At(p)
+		n := &h.t.Nodes[id]
+		switch {
+		case size != 0:
+			return p, nil
+		case n.High != blocks.None || n.Start != h.free.Key(p):
+			return p, fmt.Errorf("entry %d of the index has no size and is no marker", id)
+		case n.Start > h.t.Nodes[h.heads[len(h.heads)-1]].Start:
+			return p, errors.New("the last marker is in the index")
+		}
+	}
+	return p, nil
 }

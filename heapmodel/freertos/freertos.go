@@ -1,5 +1,5 @@
 // Package freertos models the heaps that come with the FreeRTOS kernel, of
-// which an application links one: so far heap_4.
+// which an application links one: heap_1, heap_2, heap_4 and heap_5.
 //
 // All of them serve addresses that are multiples of 8 (portBYTE_ALIGNMENT of
 // the common ports) and, heap_1 apart, put a header of two words in front of
@@ -16,14 +16,17 @@
 // Source: FreeRTOS-Kernel, portable/MemMang, commit 4269c69a (2026-07-23,
 // "V11.1.0+"), and the tags of the older versions named below. MIT licence.
 //
-// Differs from upstream: nothing known. What a malloc_failed hook or an assert
-// of the application would do is not modelled.
+// Differs from upstream: free does nothing in heap_1, where it is an assertion,
+// and heap_2 leaves out odd bytes at the end of its array. What a malloc_failed
+// hook or an assert of the application would do is not modelled.
 package freertos
 
 import (
 	"fmt"
+	"iter"
 
 	"github.com/fragprof/fragprof/heapmodel"
+	"github.com/fragprof/fragprof/heapmodel/internal/blocks"
 )
 
 const source = "FreeRTOS-Kernel portable/MemMang, V10.0.0 to V11.1.0+ (4269c69a)"
@@ -77,4 +80,27 @@ func (f *frame) block(size uint64) uint64 {
 		return bytes + align - size%align
 	}
 	return (bytes + align - 1) &^ (align - 1)
+}
+
+// walk yields the blocks of regions, given by their first blocks in address
+// order.
+func (f *frame) walk(t *blocks.Table, heads ...blocks.ID) iter.Seq[heapmodel.Block] {
+	return func(yield func(heapmodel.Block) bool) {
+		for _, id := range heads {
+			for wall := true; t.Next(id) != blocks.None; id, wall = t.Next(id), false {
+				start := uint64(t.Nodes[id].Start) << alignLog2
+				b := heapmodel.Block{
+					Addr: heapmodel.Addr(start), Size: uint64(t.Size(id)) << alignLog2,
+					Payload: heapmodel.Addr(start), Wall: wall, Ref: heapmodel.NullRef,
+				}
+				if t.Used(id) {
+					b.Used, b.Ref = true, heapmodel.Ref(id)
+					b.Payload += heapmodel.Addr(f.header)
+				}
+				if !yield(b) {
+					return
+				}
+			}
+		}
+	}
 }

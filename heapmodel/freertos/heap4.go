@@ -24,7 +24,7 @@ var Heap4 = &heapmodel.Model{
 }
 
 func newHeap4(c heapmodel.Config) (heapmodel.Heap, error) {
-	f, err := newFrame(c, !c.Before("version", 10, 5, 0) && c.Before("version", 10, 6, 0))
+	f, err := newFrame(c, overpad(c))
 	if err != nil {
 		return nil, err
 	}
@@ -35,4 +35,10 @@ func newHeap4(c heapmodel.Config) (heapmodel.Heap, error) {
 		return nil, fmt.Errorf("capacity=%s: %w", c.Text("capacity"), err)
 	}
 	return h, nil
+}
+
+// overpad reports whether the version of heap_4 and heap_5 rounds up by a full
+// 8 bytes.
+func overpad(c heapmodel.Config) bool {
+	return !c.Before("version", 10, 5, 0) && c.Before("version", 10, 6, 0)
 }

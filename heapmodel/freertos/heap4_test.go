@@ -23,16 +23,23 @@ func TestHeap4Conform(t *testing.T) { modeltest.Run(t, Heap4) }
 func FuzzHeap4(f *testing.F)        { modeltest.Fuzz(f, Heap4) }
 func BenchmarkHeap4(b *testing.B)   { modeltest.Bench(b, Heap4) }
 
-func parse(t testing.TB, text string) *heapmodel.Spec {
+// fataler is a testing.TB or a rapid.T.
+type fataler interface {
+	Helper()
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+}
+
+func parse(t fataler, text string) *heapmodel.Spec {
 	t.Helper()
-	s, err := heapmodel.ParseSpec([]*heapmodel.Model{Heap4}, text)
+	s, err := heapmodel.ParseSpec([]*heapmodel.Model{Heap1, Heap2, Heap4, Heap5}, text)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s
 }
 
-func open(t testing.TB, text string) heapmodel.Heap {
+func open(t fataler, text string) heapmodel.Heap {
 	t.Helper()
 	h, err := parse(t, text).New()
 	if err != nil {
@@ -63,16 +70,23 @@ type summary struct {
 // TestHeap4ReportsWhatTheOriginalReported replays every trace and compares the
 // counters of the original with the model's.
 func TestHeap4ReportsWhatTheOriginalReported(t *testing.T) {
-	for _, c := range []struct{ spec, config string }{
+	checkSummaries(t, "heap4", [][2]string{
 		{"freertos-heap4:capacity=32KiB,ptr=32", "32k-m32"},
 		{"freertos-heap4:capacity=64KiB,ptr=32", "64k-m32"},
 		{"freertos-heap4:capacity=64KiB,ptr=64", "64k-m64"},
 		{"freertos-heap4:capacity=64KiB,ptr=32,version=10.4.6", "v10.4.6-64k-m32"},
 		{"freertos-heap4:capacity=64KiB,ptr=32,version=10.5.1", "v10.5.1-64k-m32"},
-	} {
-		t.Run(c.config, func(t *testing.T) {
+	})
+}
+
+// checkSummaries replays every trace in heaps of specs, each with the name of
+// its configuration, and compares their figures with the originals' summaries.
+func checkSummaries(t *testing.T, heap string, configs [][2]string) {
+	for _, c := range configs {
+		spec, config := c[0], c[1]
+		t.Run(config, func(t *testing.T) {
 			t.Parallel()
-			for trace, want := range readSummary(t, c.config).Traces {
+			for trace, want := range readSummary(t, heap, config).Traces {
 				if trace == "long" && modeltest.SharedDir() == "" {
 					continue
 				}
@@ -80,9 +94,10 @@ func TestHeap4ReportsWhatTheOriginalReported(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				h := open(t, c.spec)
+				h := open(t, spec)
 				failures := uint64(strings.Count(string(modeltest.Answers(h, tr)), "!\n"))
 				got := native(h)
+				// heap_1 and heap_2 keep no least figure: null in the summary.
 				if got["free_bytes"] != want.Free || got["min_ever_free_bytes"] != want.MinFree || failures != want.Failures {
 					t.Errorf("%s: free %d, least free %d, %d failures; the original %d, %d, %d", trace,
 						got["free_bytes"], got["min_ever_free_bytes"], failures, want.Free, want.MinFree, want.Failures)
@@ -96,10 +111,10 @@ func TestHeap4ReportsWhatTheOriginalReported(t *testing.T) {
 }
 
 // readSummary reads the original's own summary, of which testdata has one.
-func readSummary(t *testing.T, config string) (s summary) {
-	path := filepath.Join("testdata", "heap4-"+config+"-summary.json")
+func readSummary(t *testing.T, heap, config string) (s summary) {
+	path := filepath.Join("testdata", heap+"-"+config+"-summary.json")
 	if dir := modeltest.SharedDir(); dir != "" {
-		path = filepath.Join(dir, "golden", "freertos_heap4", config, "summary.json")
+		path = filepath.Join(dir, "golden", "freertos_"+heap, config, "summary.json")
 	}
 	text, err := os.ReadFile(path)
 	if os.IsNotExist(err) && modeltest.SharedDir() == "" {
@@ -264,6 +279,7 @@ func TestHeap4RefusesHugeRequests(t *testing.T) {
 
 // walker is heap_4 as its description has it: a list of free blocks in address
 // order, walked from its head by every call. It counts the blocks it visits.
+// With markers of no size in the list it is heap_5.
 type walker struct {
 	header  uint64
 	overpad bool
@@ -331,57 +347,72 @@ func TestHeap4IsAWalkedList(t *testing.T) {
 		ptr := rapid.SampledFrom([]uint64{32, 64}).Draw(t, "ptr")
 		version := rapid.SampledFrom([]string{"10.4.6", "10.5.1", "11.1.0"}).Draw(t, "version")
 		capacity := rapid.Uint64Range(40, 6000).Draw(t, "capacity")
-		s, err := heapmodel.ParseSpec([]*heapmodel.Model{Heap4}, fmt.Sprintf("freertos-heap4:capacity=%d,ptr=%d,version=%s", capacity, ptr, version))
-		if err != nil {
-			t.Fatal(err)
-		}
-		h, err := s.New()
-		if err != nil {
-			t.Fatal(err)
-		}
+		h := open(t, fmt.Sprintf("freertos-heap4:capacity=%d,ptr=%d,version=%s", capacity, ptr, version))
 		w := &walker{header: ptr / 4, overpad: version == "10.5.1", used: map[uint64]uint64{}}
 		w.bytes = (capacity - w.header) &^ 7
 		w.free = []span{{0, w.bytes}}
-		type object struct {
-			ref  heapmodel.Ref
-			addr uint64
-		}
-		var live []object
-		least := rapid.SampledFrom([]int{1, 100, 400}).Draw(t, "least")
-		for _, step := range rapid.SliceOfN(rapid.Uint32(), least, -1).Draw(t, "steps") {
-			if step%5 < 2 && len(live) > 0 {
-				at := int(step>>3) % len(live)
-				w.release(live[at].addr)
-				h.Free(live[at].ref)
-				live = slices.Delete(live, at, at+1)
-			} else {
-				size := uint64(1 + step>>3%200)
-				addr, fits := w.malloc(size)
-				r, ok := h.Alloc(size, 0)
-				if ok != fits || ok && uint64(h.Addr(r)) != addr {
-					t.Fatalf("%d bytes: placed %v at %d, want %v at %d", size, ok, h.Addr(r), fits, addr)
-				}
-				if ok {
-					live = append(live, object{r, addr})
-				}
-			}
-			if got := h.Usage().Steps; got != w.steps {
-				t.Fatalf("steps: got %d, want %d", got, w.steps)
-			}
-		}
-		var free []span
-		for b := range h.Blocks() {
-			if !b.Used {
-				free = append(free, span{uint64(b.Addr), b.Size})
-			}
-		}
-		if !slices.Equal(free, w.free) {
-			t.Fatalf("free blocks %v, want %v", free, w.free)
-		}
-		if err := h.Check(); err != nil {
-			t.Fatal(err)
-		}
+		compareWithList(t, h, w)
 	})
+}
+
+// compareWithList runs a random program on both.
+func compareWithList(t *rapid.T, h heapmodel.Heap, w *walker) {
+	h.Alloc(0, 0) // heap_4 sets itself up
+	compareAddresses(t, h, w, &w.steps)
+	if got := native(h)["free_blocks"]; got != uint64(len(w.free)) {
+		t.Fatalf("%d entries on the list, want %d", got, len(w.free))
+	}
+	w.free = slices.DeleteFunc(w.free, func(s span) bool { return s.size == 0 })
+	var free []span
+	for b := range h.Blocks() {
+		if !b.Used {
+			free = append(free, span{uint64(b.Addr), b.Size})
+		}
+	}
+	if !slices.Equal(free, w.free) {
+		t.Fatalf("free blocks %v, want %v", free, w.free)
+	}
+	if err := h.Check(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// plain is a heap written down as its description has it.
+type plain interface {
+	malloc(size uint64) (addr uint64, ok bool)
+	release(addr uint64)
+}
+
+// compareAddresses runs a random program on both heaps and compares addresses
+// and steps after every call.
+func compareAddresses(t *rapid.T, h heapmodel.Heap, w plain, steps *uint64) {
+	type object struct {
+		ref  heapmodel.Ref
+		addr uint64
+	}
+	var live []object
+	least := rapid.SampledFrom([]int{1, 100, 400}).Draw(t, "least")
+	for _, step := range rapid.SliceOfN(rapid.Uint32(), least, -1).Draw(t, "steps") {
+		if step%5 < 2 && len(live) > 0 {
+			at := int(step>>3) % len(live)
+			w.release(live[at].addr)
+			h.Free(live[at].ref)
+			live = slices.Delete(live, at, at+1)
+		} else {
+			size := uint64(1 + step>>3%200)
+			addr, fits := w.malloc(size)
+			r, ok := h.Alloc(size, 0)
+			if ok != fits || ok && uint64(h.Addr(r)) != addr {
+				t.Fatalf("%d bytes: placed %v at %d, want %v at %d", size, ok, h.Addr(r), fits, addr)
+			}
+			if ok {
+				live = append(live, object{r, addr})
+			}
+		}
+		if got := h.Usage().Steps; got != *steps {
+			t.Fatalf("steps: got %d, want %d", got, *steps)
+		}
+	}
 }
 
 // TestCheckFindsDamage sees to it that Check is no formality.
