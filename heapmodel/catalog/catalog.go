@@ -4,6 +4,7 @@ package catalog
 import (
 	"github.com/fragprof/fragprof/heapmodel"
 	"github.com/fragprof/fragprof/heapmodel/avrlibc"
+	"github.com/fragprof/fragprof/heapmodel/dlmalloc"
 	"github.com/fragprof/fragprof/heapmodel/esptlsf"
 	"github.com/fragprof/fragprof/heapmodel/freertos"
 	"github.com/fragprof/fragprof/heapmodel/ideal"
@@ -18,9 +19,11 @@ import (
 	"github.com/fragprof/fragprof/heapmodel/rustbuddy"
 	"github.com/fragprof/fragprof/heapmodel/rustlinkedlist"
 	"github.com/fragprof/fragprof/heapmodel/sequential"
+	"github.com/fragprof/fragprof/heapmodel/talc"
 	"github.com/fragprof/fragprof/heapmodel/threadx"
 	"github.com/fragprof/fragprof/heapmodel/tlsf"
 	"github.com/fragprof/fragprof/heapmodel/ummmalloc"
+	"github.com/fragprof/fragprof/heapmodel/zephyr"
 )
 
 // Models lists every model, in the order help shows them.
@@ -35,6 +38,7 @@ var Models = []*heapmodel.Model{
 	esptlsf.Model,
 	rlsf.Model,
 	o1heap.Model,
+	zephyr.Model,
 	threadx.Model,
 	lwip.Model,
 	nuttx.Model,
@@ -46,4 +50,6 @@ var Models = []*heapmodel.Model{
 	kr.Model,
 	rustlinkedlist.Model,
 	rustbuddy.Model,
+	talc.Model,
+	dlmalloc.Model,
 }
