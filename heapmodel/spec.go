@@ -21,11 +21,12 @@ const (
 	ParamVersion                  // "10.4.6": compared part by part
 	ParamRegions                  // "24576@0+40960@32768": SIZE@ADDR joined by +, ascending
 	ParamText                     // anything without a comma
+	ParamSpecs                    // specs of other heaps in brackets: "[tlsf:capacity=8KiB]+[ideal]"
 )
 
 // String returns what a value of the kind looks like, for help.
 func (k ParamKind) String() string {
-	return [...]string{"bytes", "number", "word", "true|false", "version", "SIZE@ADDR+...", "text"}[k]
+	return [...]string{"bytes", "number", "word", "true|false", "version", "SIZE@ADDR+...", "text", "[SPEC]+..."}[k]
 }
 
 // Param is one parameter of a model.
@@ -46,8 +47,9 @@ type Region struct {
 // Spec is a model with values for some of its parameters, as the string
 // NAME[:key=value,...] names it. Use ParseSpec to make one.
 type Spec struct {
-	Model *Model
-	text  map[string]string // as given; every key is a parameter of the model
+	Model  *Model
+	models []*Model          // the catalog it was read against, for specs inside it
+	text   map[string]string // as given; every key is a parameter of the model
 }
 
 // UnknownModelError is returned for a name that is not in the catalog.
@@ -68,8 +70,10 @@ func (e *UnknownParamError) Error() string {
 	return fmt.Sprintf("model %s has no parameter %q", e.Model, e.Key)
 }
 
-// ParseSpec reads NAME[:key=value,...] against the models of a catalog. Errors
-// are an *UnknownModelError, an *UnknownParamError, or name the value at fault.
+// ParseSpec reads NAME[:key=value,...] against the models of a catalog. A value
+// of ParamSpecs holds further specs in brackets, which may hold further ones.
+// Errors are an *UnknownModelError, an *UnknownParamError, or name the value at
+// fault.
 func ParseSpec(models []*Model, text string) (*Spec, error) {
 	name, rest, hasArgs := strings.Cut(text, ":")
 	i := slices.IndexFunc(models, func(m *Model) bool { return m.Name == name })
@@ -80,11 +84,15 @@ func ParseSpec(models []*Model, text string) (*Spec, error) {
 		}
 		return nil, &UnknownModelError{Name: name, Known: known}
 	}
-	s := &Spec{Model: models[i], text: map[string]string{}}
+	s := &Spec{Model: models[i], models: models, text: map[string]string{}}
 	if !hasArgs {
 		return s, nil
 	}
-	for arg := range strings.SplitSeq(rest, ",") {
+	args, err := splitOutside(rest, ',')
+	if err != nil {
+		return nil, fmt.Errorf("spec %q: %w", text, err)
+	}
+	for _, arg := range args {
 		key, value, ok := strings.Cut(arg, "=")
 		if !ok || value == "" {
 			return nil, fmt.Errorf("spec %q: %q is not key=value", text, arg)
@@ -108,7 +116,7 @@ func (s *Spec) set(key, value string) error {
 		}
 		return &UnknownParamError{Model: s.Model.Name, Key: key, Known: known}
 	}
-	if _, err := p.parse(value); err != nil {
+	if _, err := p.parse(s.models, value); err != nil {
 		return fmt.Errorf("%s=%s: %w", key, value, err)
 	}
 	s.text[key] = value
@@ -158,10 +166,24 @@ func (s *Spec) GrowLimit() uint64 {
 	if t, ok := s.text["grow"]; ok {
 		text = t
 	}
-	if v, err := p.parse(text); err == nil && text != "" {
+	if v, err := p.parse(s.models, text); err == nil && text != "" {
 		return v.number
 	}
 	return MaxSize
+}
+
+// Specs returns the specs inside the spec's parameter of that key, nil if it
+// has none.
+func (s *Spec) Specs(key string) []*Spec {
+	p, text := s.Model.param(key), s.text[key]
+	if p == nil || p.Kind != ParamSpecs || text == "" {
+		return nil
+	}
+	v, err := p.parse(s.models, text)
+	if err != nil {
+		return nil
+	}
+	return v.specs
 }
 
 // Regions returns the pieces of address space that the spec's parameter regions
@@ -171,7 +193,7 @@ func (s *Spec) Regions() []Region {
 	if p == nil || p.Kind != ParamRegions || text == "" {
 		return nil
 	}
-	v, err := p.parse(text)
+	v, err := p.parse(s.models, text)
 	if err != nil {
 		return nil
 	}
@@ -180,7 +202,7 @@ func (s *Spec) Regions() []Region {
 
 // With returns a copy of the spec with one parameter set to a value.
 func (s *Spec) With(key, value string) (*Spec, error) {
-	c := &Spec{Model: s.Model, text: make(map[string]string, len(s.text)+1)}
+	c := &Spec{Model: s.Model, models: s.models, text: make(map[string]string, len(s.text)+1)}
 	for k, v := range s.text {
 		c.text[k] = v
 	}
@@ -215,7 +237,7 @@ func (s *Spec) New() (Heap, error) {
 		v := value{}
 		if text != "" {
 			var err error
-			if v, err = p.parse(text); err != nil {
+			if v, err = p.parse(s.models, text); err != nil {
 				return nil, fmt.Errorf("model %s: %s=%s: %w", s.Model.Name, p.Key, text, err)
 			}
 			v.set = true
@@ -248,6 +270,7 @@ type value struct {
 	number  uint64
 	version [3]int
 	regions []Region
+	specs   []*Spec
 }
 
 func (c Config) get(key string) value {
@@ -282,7 +305,10 @@ func (c Config) Before(key string, major, minor, patch int) bool {
 // Regions returns a ParamRegions in ascending order, nil if unset.
 func (c Config) Regions(key string) []Region { return c.get(key).regions }
 
-func (p *Param) parse(text string) (v value, err error) {
+// Specs returns a ParamSpecs in its order, nil if unset.
+func (c Config) Specs(key string) []*Spec { return c.get(key).specs }
+
+func (p *Param) parse(models []*Model, text string) (v value, err error) {
 	v.text = text
 	switch p.Kind {
 	case ParamBytes:
@@ -308,8 +334,55 @@ func (p *Param) parse(text string) (v value, err error) {
 		v.version, err = parseVersion(text)
 	case ParamRegions:
 		v.regions, err = parseRegions(text)
+	case ParamSpecs:
+		v.specs, err = parseSpecs(models, text)
 	}
 	return v, err
+}
+
+// parseSpecs reads [SPEC]+[SPEC]...
+func parseSpecs(models []*Model, text string) ([]*Spec, error) {
+	parts, err := splitOutside(text, '+')
+	if err != nil {
+		return nil, err
+	}
+	specs := make([]*Spec, len(parts))
+	for i, part := range parts {
+		inner, open := strings.CutPrefix(part, "[")
+		inner, closed := strings.CutSuffix(inner, "]")
+		if !open || !closed {
+			return nil, errors.New("want specs in brackets joined by +, as in [tlsf:capacity=8KiB]+[ideal]")
+		}
+		if specs[i], err = ParseSpec(models, inner); err != nil {
+			return nil, err
+		}
+	}
+	return specs, nil
+}
+
+// splitOutside cuts the text at every sep that is not inside brackets.
+func splitOutside(text string, sep byte) ([]string, error) {
+	var parts []string
+	depth, start := 0, 0
+	for i := range len(text) {
+		switch text[i] {
+		case '[':
+			depth++
+		case ']':
+			if depth--; depth < 0 {
+				return nil, fmt.Errorf("%q has a ] without its [", text)
+			}
+		case sep:
+			if depth == 0 {
+				parts = append(parts, text[start:i])
+				start = i + 1
+			}
+		}
+	}
+	if depth != 0 {
+		return nil, fmt.Errorf("%q has a [ without its ]", text)
+	}
+	return append(parts, text[start:]), nil
 }
 
 func parseVersion(text string) (v [3]int, err error) {

@@ -30,6 +30,13 @@ type player struct {
 
 	regions []heapmodel.Region // of a fixed heap in several pieces, else nil
 
+	planned heapmodel.Planned   // the heap, if it wants all lifetimes beforehand
+	hinted  heapmodel.Hinted    // the heap, if it looks at hints
+	wants   heapmodel.HintKinds // by hinted
+	life    []uint64            // foresight.life
+	lifeOf  []uint64            // by slot: Hint.Life of its object
+	allocs  uint64              // OpAlloc events so far, counted for life
+
 	limit  uint64 // the largest block the heap could ever have
 	layout bool   // the heap has an arena whose changes mean something
 	arena  uint64 // after the event before
@@ -70,6 +77,16 @@ func newPlayer(s *heapmodel.Spec, hdr *trace.Header, o *Options) (*player, error
 	p.layout = s.Model.Caps&heapmodel.CapNoLayout == 0
 	p.res.Layout, p.res.LargestNeed = p.layout, h.Need(min(hdr.Summary.Largest, heapmodel.MaxSize), 0)
 	p.regions = s.Regions()
+	if apart, ok := h.(heapmodel.Apart); ok {
+		p.regions = apart.Regions()
+	}
+	p.planned, _ = h.(heapmodel.Planned)
+	if hinted, ok := h.(heapmodel.Hinted); ok && hinted.Hints() != 0 {
+		p.hinted, p.wants = hinted, hinted.Hints()
+		if err := hinted.Bind(hdr.Sites); err != nil {
+			return nil, err
+		}
+	}
 	p.arena = p.use.Arena
 	p.limit = h.LargestFree()
 	if p.res.Growing {
@@ -156,6 +173,9 @@ func (p *player) reserve(b *trace.Block) {
 	if p.aligns != nil {
 		p.aligns = slices.Grow(p.aligns, grow)[:n]
 	}
+	if p.life != nil {
+		p.lifeOf = slices.Grow(p.lifeOf, grow)[:n]
+	}
 }
 
 // due returns the number of events at which something is to be recorded next.
@@ -176,6 +196,9 @@ func (p *player) span(b *trace.Block, from, to int) {
 	for i, op := range ops {
 		slot := int(slots[i])
 		bytes := size[i]
+		if p.hinted != nil && op != trace.OpFree {
+			p.hint(b, from+i)
+		}
 		switch op {
 		case trace.OpAlloc:
 			align := aligns[i]

@@ -80,6 +80,13 @@ func Run(ctx context.Context, src trace.Source, specs []*heapmodel.Spec, o Optio
 		results[i] = p.res
 		players = append(players, p)
 	}
+	known, err := foresee(src, players)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range players {
+		p.know(known)
+	}
 	r, err := src.Open()
 	if err != nil {
 		return nil, err
