@@ -25,6 +25,10 @@ type Options struct {
 	Step    uint64
 	Tests   int // replays of an automatic scan, about; 0 means 512
 	Workers int // 0 means one a processor; results do not depend on it
+	// Wrap puts the heap of a size into another that takes as much memory in
+	// all, such as pools beside a smaller heap. An error is a size that does not
+	// do. May be nil.
+	Wrap func(*heapmodel.Spec) (*heapmodel.Spec, error)
 	// Progress is called after each replay with their number so far. May be nil.
 	Progress func(tests int)
 }
@@ -74,6 +78,9 @@ func MinHeap(ctx context.Context, src trace.Source, s *heapmodel.Spec, o Options
 	if c.size, err = SizeParam(s); err != nil {
 		return nil, err
 	}
+	if c.o.Wrap == nil {
+		c.o.Wrap = func(s *heapmodel.Spec) (*heapmodel.Spec, error) { return s, nil }
+	}
 	if c.o.Workers <= 0 {
 		c.o.Workers = runtime.GOMAXPROCS(0)
 	}
@@ -107,6 +114,18 @@ func SizeParam(s *heapmodel.Spec) (string, error) {
 		return "", fmt.Errorf("%s has no arena: it needs what is live", s)
 	}
 	return "", fmt.Errorf("%s has no one size to scan", s)
+}
+
+// FixedSize returns the capacity of a heap of fixed size, if it has one.
+func FixedSize(s *heapmodel.Spec) (uint64, bool) {
+	if param, err := SizeParam(s); err != nil || param != "capacity" {
+		return 0, false
+	}
+	c, err := s.Config()
+	if err != nil || !c.Set("capacity") {
+		return 0, false
+	}
+	return c.Bytes("capacity"), true
 }
 
 // Sized returns the spec with its heap's size set, by the parameter that
@@ -154,11 +173,7 @@ func (c *scan) try(sizes ...uint64) ([]replay.Fit, error) {
 		gate <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-gate }()
-			s, err := Sized(c.spec, c.size, size)
-			if err == nil {
-				fits[i], err = replay.Fits(c.src, s)
-			}
-			errs[i] = err
+			fits[i], errs[i] = c.fits(size)
 		})
 	}
 	wg.Wait()
@@ -172,6 +187,18 @@ func (c *scan) try(sizes ...uint64) ([]replay.Fit, error) {
 		c.o.Progress(len(c.known))
 	}
 	return fits, nil
+}
+
+func (c *scan) fits(size uint64) (replay.Fit, error) {
+	s, err := Sized(c.spec, c.size, size)
+	if err != nil {
+		return replay.Fit{}, err
+	}
+	wrapped, err := c.o.Wrap(s)
+	if err != nil {
+		return replay.Fit{Refused: err}, nil
+	}
+	return replay.Fits(c.src, wrapped)
 }
 
 // enough returns a size that serves the trace, found by doubling, and the

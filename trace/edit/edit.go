@@ -8,6 +8,7 @@
 package edit
 
 import (
+	"errors"
 	"io"
 
 	"github.com/fragprof/fragprof/trace"
@@ -108,18 +109,69 @@ func (s *Slots) Copy(e *trace.Event, w *Writer) {
 	}
 }
 
+// Generator writes the events of one reading of a trace. It is used by one
+// goroutine.
+type Generator interface {
+	// Fill writes some events, at least one unless it returns io.EOF, after
+	// which it is not called again.
+	Fill(w *Writer) error
+	io.Closer
+}
+
 // Source returns the trace that results when each reading of src goes through
 // an Editor of its own. It reads src once to count, and keeps the result in
 // memory if its columns take at most keep bytes. The header is src's, with
 // the counts of the edited trace.
 func Source(src trace.Source, keep uint64, edit func() (Editor, error)) (trace.Source, error) {
-	header := *src.Header()
-	e := &edited{src: src, edit: edit, header: &header}
-	r, err := e.Open()
+	return Generate(src.Header(), keep, func() (Generator, error) {
+		editor, err := edit()
+		if err != nil {
+			return nil, err
+		}
+		in, err := src.Open()
+		if err != nil {
+			return nil, err
+		}
+		return &editing{in: in, editor: editor}, nil
+	})
+}
+
+// editing is a Generator that passes a trace through an Editor.
+type editing struct {
+	in     trace.Reader
+	editor Editor
+	block  trace.Block
+}
+
+func (g *editing) Close() error { return g.in.Close() }
+
+func (g *editing) Fill(w *Writer) error {
+	err := g.in.Next(&g.block)
+	if err == io.EOF {
+		g.editor.End(w)
+	}
+	if err != nil {
+		return err
+	}
+	for i := range g.block.Op {
+		e := g.block.At(i)
+		g.editor.Event(&e, w)
+	}
+	return nil
+}
+
+// Generate returns the trace that Generators write, each reading one of its
+// own, which all write the same. It reads it once to count, and keeps it in
+// memory if its columns take at most keep bytes. The header is h with other
+// counts.
+func Generate(h *trace.Header, keep uint64, generate func() (Generator, error)) (src trace.Source, err error) {
+	header := *h
+	g := &generated{header: &header, generate: generate}
+	r, err := g.Open()
 	if err != nil {
 		return nil, err
 	}
-	defer r.Close()
+	defer func() { err = errors.Join(err, r.Close()) }()
 	var c trace.Counter
 	var kept []*trace.Block
 	var bytes uint64
@@ -142,58 +194,42 @@ func Source(src trace.Source, keep uint64, edit func() (Editor, error)) (trace.S
 	if bytes <= keep {
 		return trace.CountedMemory(&header, kept), nil
 	}
-	return e, nil
+	return g, nil
 }
 
-type edited struct {
-	src    trace.Source
-	edit   func() (Editor, error)
-	header *trace.Header
+type generated struct {
+	header   *trace.Header
+	generate func() (Generator, error)
 }
 
-func (s *edited) Header() *trace.Header { return s.header }
+func (s *generated) Header() *trace.Header { return s.header }
 
-func (s *edited) Open() (trace.Reader, error) {
-	ed, err := s.edit()
+func (s *generated) Open() (trace.Reader, error) {
+	g, err := s.generate()
 	if err != nil {
 		return nil, err
 	}
-	in, err := s.src.Open()
-	if err != nil {
-		return nil, err
-	}
-	return &reader{header: s.header, in: in, editor: ed}, nil
+	return &reader{header: s.header, g: g}, nil
 }
 
 type reader struct {
 	header *trace.Header
-	in     trace.Reader
-	editor Editor
+	g      Generator
 	w      Writer
-	block  trace.Block
-	at     int // next event of block
 	done   bool
 	first  uint64
 }
 
 func (r *reader) Header() *trace.Header { return r.header }
-func (r *reader) Close() error          { return r.in.Close() }
+func (r *reader) Close() error          { return r.g.Close() }
 
 func (r *reader) Next(b *trace.Block) error {
 	for !r.done && r.w.pending() < trace.BlockEvents {
-		if r.at == r.block.Len() {
-			r.at = 0
-			if err := r.in.Next(&r.block); err == io.EOF {
-				r.done = true
-				r.editor.End(&r.w)
-				break
-			} else if err != nil {
-				return err
-			}
+		if err := r.g.Fill(&r.w); err == io.EOF {
+			r.done = true
+		} else if err != nil {
+			return err
 		}
-		e := r.block.At(r.at)
-		r.at++
-		r.editor.Event(&e, &r.w)
 	}
 	r.w.take(b, r.first)
 	r.first += uint64(b.Len())
