@@ -88,7 +88,7 @@ func ParseSpec(models []*Model, text string) (*Spec, error) {
 	if !hasArgs {
 		return s, nil
 	}
-	args, err := splitOutside(rest, ',')
+	args, err := SplitOutside(rest, ',')
 	if err != nil {
 		return nil, fmt.Errorf("spec %q: %w", text, err)
 	}
@@ -140,14 +140,17 @@ func (s *Spec) Given(key string) bool { _, ok := s.text[key]; return ok }
 
 // Grows reports whether a heap of the spec can obtain memory after the start:
 // its model can, and a limit or a quantum of growth is set, or there is none
-// to set.
+// to set and no capacity given. A model with specs inside grows if one of them does.
 func (s *Spec) Grows() bool {
 	if s.Model.Caps&CapGrow == 0 {
 		return false
 	}
+	if inner := s.Inside(); len(inner) > 0 && slices.ContainsFunc(inner, (*Spec).Grows) {
+		return true
+	}
 	switch grow, quantum := s.Model.param("grow"), s.Model.param("quantum"); {
 	case grow == nil && quantum == nil:
-		return true
+		return !s.Model.composed() && !s.Given("capacity")
 	case grow != nil && (s.Given("grow") || grow.Default != "" && quantum == nil):
 		return true
 	default:
@@ -156,9 +159,19 @@ func (s *Spec) Grows() bool {
 }
 
 // GrowLimit returns the bytes up to which a growing heap of the spec may grow:
-// its parameter grow, or MaxSize if that is not set.
+// its parameter grow, or MaxSize if that is not set. For a model with specs
+// inside and no such parameter it is the largest limit of those that grow.
 func (s *Spec) GrowLimit() uint64 {
 	p := s.Model.param("grow")
+	if p == nil && s.Model.composed() {
+		most := uint64(0)
+		for _, inner := range s.Inside() {
+			if inner.Grows() {
+				most = max(most, inner.GrowLimit())
+			}
+		}
+		return most
+	}
 	if p == nil {
 		return MaxSize
 	}
@@ -172,11 +185,26 @@ func (s *Spec) GrowLimit() uint64 {
 	return MaxSize
 }
 
-// Specs returns the specs inside the spec's parameter of that key, nil if it
-// has none.
+// Inside returns the specs inside all parameters of the spec, in their order.
+func (s *Spec) Inside() (specs []*Spec) {
+	for i := range s.Model.Params {
+		specs = append(specs, s.Specs(s.Model.Params[i].Key)...)
+	}
+	return specs
+}
+
+// Specs returns the specs inside the spec's parameter of that key, given or by
+// default; nil if it has none.
 func (s *Spec) Specs(key string) []*Spec {
-	p, text := s.Model.param(key), s.text[key]
-	if p == nil || p.Kind != ParamSpecs || text == "" {
+	p := s.Model.param(key)
+	if p == nil || p.Kind != ParamSpecs {
+		return nil
+	}
+	text := p.Default
+	if t, ok := s.text[key]; ok {
+		text = t
+	}
+	if text == "" {
 		return nil
 	}
 	v, err := p.parse(s.models, text)
@@ -209,6 +237,27 @@ func (s *Spec) With(key, value string) (*Spec, error) {
 	return c, c.set(key, value)
 }
 
+// WithSpecs returns a copy of the spec with other specs inside the parameter of
+// that key.
+func (s *Spec) WithSpecs(key string, specs []*Spec) (*Spec, error) {
+	texts := make([]string, len(specs))
+	for i, inner := range specs {
+		texts[i] = "[" + inner.String() + "]"
+	}
+	return s.With(key, strings.Join(texts, "+"))
+}
+
+// Without returns a copy of the spec with the parameters of those keys unset.
+func (s *Spec) Without(keys ...string) *Spec {
+	c := &Spec{Model: s.Model, models: s.models, text: make(map[string]string, len(s.text))}
+	for k, v := range s.text {
+		if !slices.Contains(keys, k) {
+			c.text[k] = v
+		}
+	}
+	return c
+}
+
 // String returns the spec with its parameters in the model's order, as
 // ParseSpec reads it.
 func (s *Spec) String() string {
@@ -227,6 +276,19 @@ func (s *Spec) String() string {
 
 // New makes an empty heap of the spec.
 func (s *Spec) New() (Heap, error) {
+	c, err := s.Config()
+	if err != nil {
+		return nil, err
+	}
+	h, err := s.Model.New(c)
+	if err != nil {
+		return nil, fmt.Errorf("model %s: %w", s, err)
+	}
+	return h, nil
+}
+
+// Config returns the values of the spec's parameters, given or by default.
+func (s *Spec) Config() (Config, error) {
 	c := Config{values: make(map[string]value, len(s.Model.Params))}
 	for i := range s.Model.Params {
 		p := &s.Model.Params[i]
@@ -238,17 +300,13 @@ func (s *Spec) New() (Heap, error) {
 		if text != "" {
 			var err error
 			if v, err = p.parse(s.models, text); err != nil {
-				return nil, fmt.Errorf("model %s: %s=%s: %w", s.Model.Name, p.Key, text, err)
+				return c, fmt.Errorf("model %s: %s=%s: %w", s.Model.Name, p.Key, text, err)
 			}
 			v.set = true
 		}
 		c.values[p.Key] = v
 	}
-	h, err := s.Model.New(c)
-	if err != nil {
-		return nil, fmt.Errorf("model %s: %w", s, err)
-	}
-	return h, nil
+	return c, nil
 }
 
 func (m *Model) param(key string) *Param {
@@ -258,6 +316,11 @@ func (m *Model) param(key string) *Param {
 		}
 	}
 	return nil
+}
+
+// composed reports whether specs can stand inside those of the model.
+func (m *Model) composed() bool {
+	return slices.ContainsFunc(m.Params, func(p Param) bool { return p.Kind == ParamSpecs })
 }
 
 // Config is the values of a model's parameters as Model.New gets them. Its
@@ -342,7 +405,7 @@ func (p *Param) parse(models []*Model, text string) (v value, err error) {
 
 // parseSpecs reads [SPEC]+[SPEC]...
 func parseSpecs(models []*Model, text string) ([]*Spec, error) {
-	parts, err := splitOutside(text, '+')
+	parts, err := SplitOutside(text, '+')
 	if err != nil {
 		return nil, err
 	}
@@ -360,8 +423,9 @@ func parseSpecs(models []*Model, text string) ([]*Spec, error) {
 	return specs, nil
 }
 
-// splitOutside cuts the text at every sep that is not inside brackets.
-func splitOutside(text string, sep byte) ([]string, error) {
+// SplitOutside cuts the text at every sep that is not inside brackets, as specs
+// and the like do.
+func SplitOutside(text string, sep byte) ([]string, error) {
 	var parts []string
 	depth, start := 0, 0
 	for i := range len(text) {

@@ -4,12 +4,16 @@ package catalog
 import (
 	"github.com/fragprof/fragprof/heapmodel"
 	"github.com/fragprof/fragprof/heapmodel/avrlibc"
+	"github.com/fragprof/fragprof/heapmodel/buddy"
 	"github.com/fragprof/fragprof/heapmodel/dlmalloc"
+	"github.com/fragprof/fragprof/heapmodel/espheapcaps"
 	"github.com/fragprof/fragprof/heapmodel/esptlsf"
 	"github.com/fragprof/fragprof/heapmodel/freertos"
+	"github.com/fragprof/fragprof/heapmodel/halffit"
 	"github.com/fragprof/fragprof/heapmodel/ideal"
 	"github.com/fragprof/fragprof/heapmodel/kr"
 	"github.com/fragprof/fragprof/heapmodel/lwip"
+	"github.com/fragprof/fragprof/heapmodel/multi"
 	"github.com/fragprof/fragprof/heapmodel/newlibnano"
 	"github.com/fragprof/fragprof/heapmodel/nuttx"
 	"github.com/fragprof/fragprof/heapmodel/o1heap"
@@ -30,6 +34,11 @@ import (
 var Models = []*heapmodel.Model{
 	ideal.Model,
 	sequential.Model,
+	halffit.Model,
+	buddy.Binary,
+	buddy.Fibonacci,
+	buddy.Weighted,
+	buddy.Double,
 	freertos.Heap4,
 	freertos.Heap5,
 	freertos.Heap2,
@@ -52,4 +61,6 @@ var Models = []*heapmodel.Model{
 	rustbuddy.Model,
 	talc.Model,
 	dlmalloc.Model,
+	espheapcaps.Model,
+	multi.Model,
 }

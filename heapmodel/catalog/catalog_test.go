@@ -25,7 +25,7 @@ func TestNamesAreUnique(t *testing.T) {
 
 func TestSpecsMakeHeaps(t *testing.T) {
 	for _, m := range catalog.Models {
-		specs, must, err := modeltest.Specs(m)
+		specs, must, err := modeltest.Inside(catalog.Models).Specs(m)
 		if err != nil {
 			t.Fatal(err)
 		}
