@@ -5,6 +5,7 @@ import (
 	"github.com/fragprof/fragprof/heapmodel"
 	"github.com/fragprof/fragprof/heapmodel/avrlibc"
 	"github.com/fragprof/fragprof/heapmodel/buddy"
+	"github.com/fragprof/fragprof/heapmodel/bump"
 	"github.com/fragprof/fragprof/heapmodel/dlmalloc"
 	"github.com/fragprof/fragprof/heapmodel/espheapcaps"
 	"github.com/fragprof/fragprof/heapmodel/esptlsf"
@@ -18,10 +19,13 @@ import (
 	"github.com/fragprof/fragprof/heapmodel/nuttx"
 	"github.com/fragprof/fragprof/heapmodel/o1heap"
 	"github.com/fragprof/fragprof/heapmodel/picolibc"
+	"github.com/fragprof/fragprof/heapmodel/pools"
 	"github.com/fragprof/fragprof/heapmodel/rlsf"
 	"github.com/fragprof/fragprof/heapmodel/rtthread"
 	"github.com/fragprof/fragprof/heapmodel/rustbuddy"
 	"github.com/fragprof/fragprof/heapmodel/rustlinkedlist"
+	"github.com/fragprof/fragprof/heapmodel/segfit"
+	"github.com/fragprof/fragprof/heapmodel/segstorage"
 	"github.com/fragprof/fragprof/heapmodel/sequential"
 	"github.com/fragprof/fragprof/heapmodel/talc"
 	"github.com/fragprof/fragprof/heapmodel/threadx"
@@ -34,11 +38,15 @@ import (
 var Models = []*heapmodel.Model{
 	ideal.Model,
 	sequential.Model,
+	segfit.Model,
 	halffit.Model,
 	buddy.Binary,
 	buddy.Fibonacci,
 	buddy.Weighted,
 	buddy.Double,
+	segstorage.Model,
+	bump.Model,
+	bump.Region,
 	freertos.Heap4,
 	freertos.Heap5,
 	freertos.Heap2,
@@ -63,4 +71,5 @@ var Models = []*heapmodel.Model{
 	dlmalloc.Model,
 	espheapcaps.Model,
 	multi.Model,
+	pools.Model,
 }
