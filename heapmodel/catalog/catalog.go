@@ -6,6 +6,7 @@ import (
 	"github.com/fragprof/fragprof/heapmodel/avrlibc"
 	"github.com/fragprof/fragprof/heapmodel/buddy"
 	"github.com/fragprof/fragprof/heapmodel/bump"
+	"github.com/fragprof/fragprof/heapmodel/compacting"
 	"github.com/fragprof/fragprof/heapmodel/dlmalloc"
 	"github.com/fragprof/fragprof/heapmodel/espheapcaps"
 	"github.com/fragprof/fragprof/heapmodel/esptlsf"
@@ -18,6 +19,7 @@ import (
 	"github.com/fragprof/fragprof/heapmodel/newlibnano"
 	"github.com/fragprof/fragprof/heapmodel/nuttx"
 	"github.com/fragprof/fragprof/heapmodel/o1heap"
+	"github.com/fragprof/fragprof/heapmodel/offline"
 	"github.com/fragprof/fragprof/heapmodel/picolibc"
 	"github.com/fragprof/fragprof/heapmodel/pools"
 	"github.com/fragprof/fragprof/heapmodel/rlsf"
@@ -37,6 +39,8 @@ import (
 // Models lists every model, in the order help shows them.
 var Models = []*heapmodel.Model{
 	ideal.Model,
+	offline.Model,
+	compacting.Model,
 	sequential.Model,
 	segfit.Model,
 	halffit.Model,

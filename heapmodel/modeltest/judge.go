@@ -7,11 +7,17 @@ import (
 	"github.com/fragprof/fragprof/heapmodel"
 )
 
-// rulesFor returns how strictly to judge a model, from what is known of its
-// original.
-func rulesFor(m *heapmodel.Model) Rules {
-	r := lenient[m.Name]
-	r.NoLayout = m.Caps&heapmodel.CapNoLayout != 0
+// rulesFor returns how strictly to judge a heap of the spec, from what is known
+// of the original and of those of the specs inside.
+func rulesFor(s *heapmodel.Spec) Rules {
+	r := lenient[s.Model.Name]
+	r.NoLayout = s.Model.Caps&heapmodel.CapNoLayout != 0
+	for _, inner := range s.Inside() {
+		of := rulesFor(inner)
+		r.FailureMerges = r.FailureMerges || of.FailureMerges
+		r.FailureGrows = r.FailureGrows || of.FailureGrows
+		r.Moves = r.Moves || of.Moves
+	}
 	return r
 }
 
@@ -22,6 +28,7 @@ var lenient = map[string]Rules{
 	"threadx-byte-pool": {FailureMerges: true}, // merges of a failing search stay
 	"picolibc":          {FailureGrows: true},  // a refused second break request loses the first
 	"dlmalloc":          {FailureGrows: true},  // asks for more than it needs, then again
+	"compacting":        {Moves: true},
 }
 
 // Judge replays the trace through an empty heap of the spec under a Shadow and
@@ -32,8 +39,11 @@ func Judge(s *heapmodel.Spec, t *Trace, every int) (err error) {
 	if err != nil {
 		return err
 	}
-	shadow := NewShadow(h, rulesFor(s.Model))
-	p := newPlayer(shadow, t)
+	shadow := NewShadow(h, rulesFor(s))
+	p, err := newPlayer(shadow, t)
+	if err != nil {
+		return err
+	}
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("operation %d: %s: panic: %v\n%s", p.at+1, t.Ops[p.at], v, debug.Stack())

@@ -1,6 +1,7 @@
 package modeltest
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"iter"
@@ -8,6 +9,7 @@ import (
 	"sort"
 
 	"github.com/fragprof/fragprof/heapmodel"
+	"github.com/fragprof/fragprof/heapmodel/golden"
 )
 
 // Shadow is a judge of a heap: a heapmodel.Heap that passes every call on and
@@ -50,6 +52,10 @@ type Rules struct {
 	FailureMerges bool
 	// FailureGrows allows a call that fails to grow the arena.
 	FailureGrows bool
+	// Moves allows a call that succeeds to move other objects: their addresses
+	// are read anew after each call, and a request may be served that no run of
+	// free blocks held.
+	Moves bool
 }
 
 // ReallocFaulter is implemented by models of heaps whose Realloc succeeds for
@@ -100,7 +106,9 @@ func (s *Shadow) Alloc(size uint64, align uint32) (heapmodel.Ref, bool) {
 		s.unchanged(what, before)
 		return r, ok
 	}
-	if arena := s.h.Usage().Arena; s.layout && need > room && arena <= before.Arena {
+	if s.rules.Moves {
+		s.moved(what)
+	} else if arena := s.h.Usage().Arena; s.layout && need > room && arena <= before.Arena {
 		s.breach("%s: succeeds, though it needs %d bytes and the longest run of free blocks has %d", what, need, room)
 	}
 	s.add(what, r, size)
@@ -130,6 +138,9 @@ func (s *Shadow) Realloc(r heapmodel.Ref, size uint64, align uint32) (heapmodel.
 	}
 	if live {
 		s.remove(r)
+	}
+	if s.rules.Moves {
+		s.moved(what)
 	}
 	if n != heapmodel.NullRef {
 		if f, faulty := s.h.(ReallocFaulter); faulty && size >= f.ReallocFault() {
@@ -183,6 +194,25 @@ func (s *Shadow) add(what string, r heapmodel.Ref, size uint64) {
 		}
 	}
 	s.places = slices.Insert(s.places, at, p)
+}
+
+// moved reads the addresses of all objects anew: they must still be aligned and
+// not overlap. Ties of address are left to add.
+func (s *Shadow) moved(what string) {
+	for i := range s.places {
+		p := &s.places[i]
+		o := s.objects[p.ref]
+		o.addr = s.h.Addr(p.ref)
+		s.objects[p.ref] = o
+		p.start, p.end = uint64(o.addr), uint64(o.addr)+o.size
+		s.aligned(what, p.ref, s.h.Align())
+	}
+	slices.SortFunc(s.places, func(a, b place) int { return cmp.Compare(a.start, b.start) })
+	for i := 1; i < len(s.places); i++ {
+		if low, up := s.places[i-1], s.places[i]; low.end > up.start || low.start == up.start {
+			s.breach("%s: moves object %d to [%d, %d), object %d is at [%d, %d)", what, low.ref, low.start, low.end, up.ref, up.start, up.end)
+		}
+	}
 }
 
 func (s *Shadow) remove(r heapmodel.Ref) {
@@ -296,7 +326,7 @@ func (s *Shadow) surveyBlocks() error {
 	var end, largest uint64
 	for i, b := range s.blocks {
 		if uint64(b.Addr) < end || (i > 0 && b.Addr == s.blocks[i-1].Addr) || b.Size == 0 {
-			return fmt.Errorf("block %s follows one that ends at %d", FormatBlock(b), end)
+			return fmt.Errorf("block %s follows one that ends at %d", golden.FormatBlock(b), end)
 		}
 		end = uint64(b.Addr) + b.Size
 		if b.Used {
@@ -309,7 +339,7 @@ func (s *Shadow) surveyBlocks() error {
 		want.FreeBlocks++
 		largest = max(largest, b.Size)
 		if b.Ref != heapmodel.NullRef || b.Payload != b.Addr {
-			return fmt.Errorf("free block %s has Ref %d and payload %d", FormatBlock(b), b.Ref, b.Payload)
+			return fmt.Errorf("free block %s has Ref %d and payload %d", golden.FormatBlock(b), b.Ref, b.Payload)
 		}
 	}
 	u := s.h.Usage()
@@ -338,13 +368,13 @@ func (s *Shadow) surveyObjects() error {
 		end := uint64(b.Addr) + b.Size
 		switch {
 		case !live:
-			return fmt.Errorf("block %s has Ref %d, which is not live", FormatBlock(b), b.Ref)
+			return fmt.Errorf("block %s has Ref %d, which is not live", golden.FormatBlock(b), b.Ref)
 		case b.Payload != o.addr:
-			return fmt.Errorf("block %s belongs to object %d at %d", FormatBlock(b), b.Ref, o.addr)
+			return fmt.Errorf("block %s belongs to object %d at %d", golden.FormatBlock(b), b.Ref, o.addr)
 		case b.Payload < b.Addr || uint64(b.Payload)+o.size > end:
-			return fmt.Errorf("block %s does not hold object %d of %d bytes", FormatBlock(b), b.Ref, o.size)
+			return fmt.Errorf("block %s does not hold object %d of %d bytes", golden.FormatBlock(b), b.Ref, o.size)
 		case o.found == s.surveys:
-			return fmt.Errorf("block %s has Ref %d, as another block has", FormatBlock(b), b.Ref)
+			return fmt.Errorf("block %s has Ref %d, as another block has", golden.FormatBlock(b), b.Ref)
 		}
 		o.found = s.surveys
 		s.objects[b.Ref] = o
