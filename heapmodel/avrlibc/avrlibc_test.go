@@ -1,12 +1,7 @@
 package avrlibc_test
 
 import (
-	"encoding/csv"
-	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"testing"
 
 	"github.com/fragprof/fragprof/heapmodel"
@@ -19,19 +14,8 @@ func TestGolden(t *testing.T)    { modeltest.Golden(t, avrlibc.Model) }
 func TestConform(t *testing.T)   { modeltest.Run(t, avrlibc.Model) }
 func FuzzOps(f *testing.F)       { modeltest.Fuzz(f, avrlibc.Model) }
 func BenchmarkHeap(b *testing.B) { modeltest.Bench(b, avrlibc.Model) }
+func TestBreaks(t *testing.T)    { oracle.Breaks(t, avrlibc.Model, "avr-libc") }
 func TestSummaries(t *testing.T) { oracle.Table(t, avrlibc.Model, "avr-libc") }
-
-// finalBreak replays a trace and returns the model's break.
-func finalBreak(t *testing.T, spec, trace string) uint64 {
-	t.Helper()
-	tr, err := modeltest.LoadTrace(trace)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := open(t, spec)
-	modeltest.Answers(h, tr)
-	return h.(heapmodel.Native).Native()[0].Value
-}
 
 // What the original's summary says, for when it is not there.
 func TestFigures(t *testing.T) {
@@ -48,117 +32,43 @@ func TestFigures(t *testing.T) {
 		{"avr-libc:capacity=7680", "vectors", 2410, 0, 7680},
 	} {
 		got := oracle.Run(t, avrlibc.Model, c.spec, c.trace)
-		if brk := finalBreak(t, c.spec, c.trace); got.Failures != c.failures || got.Highest != c.highest || brk != c.brk {
+		if brk := oracle.Break(t, avrlibc.Model, c.spec, c.trace); got.Failures != c.failures || got.Highest != c.highest || brk != c.brk {
 			t.Errorf("%s: trace %s: %d failures, highest end %d, break %d; want %d, %d, %d",
 				c.spec, c.trace, got.Failures, got.Highest, brk, c.failures, c.highest, c.brk)
 		}
 	}
 }
 
-// TestBreaks compares the break with every row of the original's summary.
-func TestBreaks(t *testing.T) {
-	shared := modeltest.SharedDir()
-	if shared == "" {
-		t.Skip("the originals' summaries are only in the full test material")
-	}
-	f, err := os.Open(filepath.Join(shared, "golden", "golden-summary.tsv"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	c := csv.NewReader(f)
-	c.Comma = '\t'
-	rows, err := c.ReadAll()
-	if err != nil {
-		t.Fatal(err)
-	}
-	specs := map[string]string{
-		"fixed40001-16": "avr-libc:capacity=40001,ptr=16", "fixed65024-16": "avr-libc", "fixed7680-16": "avr-libc:capacity=7680",
-	}
-	compared := 0
-	for _, row := range rows {
-		if row[1] != "avr-libc" {
-			continue
-		}
-		compared++
-		want, err := strconv.ParseUint(row[6], 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := finalBreak(t, specs[row[2]], row[3]); got != want {
-			t.Errorf("%s: %s: break %d, want %d", row[2], row[3], got, want)
-		}
-	}
-	if compared == 0 {
-		t.Error("no rows of avr-libc")
-	}
-}
-
 func open(t *testing.T, spec string) heapmodel.Heap {
 	t.Helper()
-	s, err := heapmodel.ParseSpec([]*heapmodel.Model{avrlibc.Model}, spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h, err := s.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return h
-}
-
-func alloc(t *testing.T, h heapmodel.Heap, size uint64, addr heapmodel.Addr) heapmodel.Ref {
-	t.Helper()
-	r, ok := h.Alloc(size, 0)
-	if !ok || h.Addr(r) != addr {
-		t.Fatalf("alloc of %d bytes: %t, at %d; want it at %d", size, ok, h.Addr(r), addr)
-	}
-	return r
-}
-
-func wantLayout(t *testing.T, h heapmodel.Heap, want string) {
-	t.Helper()
-	if got := oracle.Layout(h); got != want {
-		t.Errorf("blocks\n got %s\nwant %s", got, want)
-	}
-	if err := h.Check(); err != nil {
-		t.Error(err)
-	}
+	return oracle.Open(t, avrlibc.Model, spec)
 }
 
 func TestBadConfigs(t *testing.T) {
-	for _, c := range []struct{ spec, want string }{
+	oracle.BadConfigs(t, avrlibc.Model, [][2]string{
 		{"avr-libc:capacity=3", "capacity 3: needs at least 4 bytes"},
 		{"avr-libc:capacity=64KiB", "capacity 65536: the most is 65535 bytes"},
-	} {
-		s, err := heapmodel.ParseSpec([]*heapmodel.Model{avrlibc.Model}, c.spec)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := s.New(); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: error %v, want one with %q", c.spec, err, c.want)
-		}
-	}
+	})
 }
 
 func TestBreakRisesAndFalls(t *testing.T) {
 	h := open(t, "avr-libc:capacity=100")
-	a := alloc(t, h, 0, 2) // 2 bytes
-	b := alloc(t, h, 5, 6)
-	c := alloc(t, h, 7, 13)
-	wantLayout(t, h, "0+4 4+7 11+9 20-80")
+	a := oracle.AllocAt(t, h, 0, 2) // 2 bytes
+	b := oracle.AllocAt(t, h, 5, 6)
+	c := oracle.AllocAt(t, h, 7, 13)
+	oracle.WantLayout(t, h, "0+4 4+7 11+9 20-80")
 	h.Free(b)
-	wantLayout(t, h, "0+4 4-7 11+9 20-80")
+	oracle.WantLayout(t, h, "0+4 4-7 11+9 20-80")
 	h.Free(c)
-	wantLayout(t, h, "0+4 4-96")
-	d := alloc(t, h, 94, 6)
-	wantLayout(t, h, "0+4 4+96")
+	oracle.WantLayout(t, h, "0+4 4-96")
+	d := oracle.AllocAt(t, h, 94, 6)
+	oracle.WantLayout(t, h, "0+4 4+96")
 	if _, ok := h.Alloc(1, 0); ok {
 		t.Error("a byte is placed in a full heap")
 	}
 	h.Free(d)
 	h.Free(a)
-	wantLayout(t, h, "0-100")
+	oracle.WantLayout(t, h, "0-100")
 }
 
 func TestExactThenBestFit(t *testing.T) {
@@ -166,17 +76,17 @@ func TestExactThenBestFit(t *testing.T) {
 	var refs []heapmodel.Ref
 	at := heapmodel.Addr(2)
 	for _, size := range []uint64{40, 2, 20, 2, 30, 2, 20, 2} {
-		refs = append(refs, alloc(t, h, size, at))
+		refs = append(refs, oracle.AllocAt(t, h, size, at))
 		at += heapmodel.Addr(size) + 2
 	}
 	for i := 0; i < len(refs); i += 2 {
 		h.Free(refs[i])
 	}
-	wantLayout(t, h, "0-42 42+4 46-22 68+4 72-32 104+4 108-22 130+4 134-866")
-	alloc(t, h, 30, 74)  // exact
-	alloc(t, h, 18, 48)  // best, the lowest; 2 bytes more are given away
-	alloc(t, h, 16, 114) // best; its high end, as 4 bytes remain
-	wantLayout(t, h, "0-42 42+4 46+22 68+4 72+32 104+4 108-4 112+18 130+4 134-866")
+	oracle.WantLayout(t, h, "0-42 42+4 46-22 68+4 72-32 104+4 108-22 130+4 134-866")
+	oracle.AllocAt(t, h, 30, 74)  // exact
+	oracle.AllocAt(t, h, 18, 48)  // best, the lowest; 2 bytes more are given away
+	oracle.AllocAt(t, h, 16, 114) // best; its high end, as 4 bytes remain
+	oracle.WantLayout(t, h, "0-42 42+4 46+22 68+4 72+32 104+4 108-4 112+18 130+4 134-866")
 }
 
 func TestRealloc(t *testing.T) {
@@ -199,9 +109,9 @@ func TestRealloc(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := open(t, "avr-libc:capacity=200")
-			alloc(t, h, 8, 2)
-			r, above := alloc(t, h, 20, 12), alloc(t, h, 30, 34)
-			alloc(t, h, 8, 66)
+			oracle.AllocAt(t, h, 8, 2)
+			r, above := oracle.AllocAt(t, h, 20, 12), oracle.AllocAt(t, h, 30, 34)
+			oracle.AllocAt(t, h, 8, 66)
 			if c.free == 1 {
 				h.Free(above)
 			}
@@ -209,19 +119,19 @@ func TestRealloc(t *testing.T) {
 			if !ok || h.Addr(s) != c.addr {
 				t.Errorf("got %t, at %d; want it at %d", ok, h.Addr(s), c.addr)
 			}
-			wantLayout(t, h, c.layout)
+			oracle.WantLayout(t, h, c.layout)
 		})
 	}
 }
 
 func TestReallocAtTheBreak(t *testing.T) {
 	h := open(t, "avr-libc:capacity=100")
-	a := alloc(t, h, 28, 2)
-	b := alloc(t, h, 10, 32)
+	a := oracle.AllocAt(t, h, 28, 2)
+	b := oracle.AllocAt(t, h, 10, 32)
 	if s, ok := h.Realloc(b, 67, 0); !ok || s != b {
 		t.Error("does not grow to a byte below the end")
 	}
-	wantLayout(t, h, "0+30 30+69 99-1")
+	oracle.WantLayout(t, h, "0+30 30+69 99-1")
 	if s, ok := h.Realloc(b, 68, 0); ok || s != b {
 		t.Error("grows to the very end")
 	}
@@ -231,14 +141,14 @@ func TestReallocAtTheBreak(t *testing.T) {
 	if s, ok := h.Realloc(b, 10, 0); !ok || s != b {
 		t.Error("does not shrink")
 	}
-	wantLayout(t, h, "0+30 30+12 42-58")
+	oracle.WantLayout(t, h, "0+30 30+12 42-58")
 	// A free block that would do is preferred to the break.
 	h.Free(a)
 	s, ok := h.Realloc(b, 20, 0)
 	if !ok || h.Addr(s) != 10 {
 		t.Errorf("got %t, at %d; want it at 10", ok, h.Addr(s))
 	}
-	wantLayout(t, h, "0-8 8+22 30-70")
+	oracle.WantLayout(t, h, "0-8 8+22 30-70")
 	// Size 0 frees, a null pointer allocates.
 	if s, ok := h.Realloc(s, 0, 0); !ok || s != heapmodel.NullRef {
 		t.Errorf("realloc to 0 gives %d, %t", s, ok)
@@ -246,7 +156,7 @@ func TestReallocAtTheBreak(t *testing.T) {
 	if s, ok := h.Realloc(heapmodel.NullRef, 5, 0); !ok || h.Addr(s) != 2 {
 		t.Errorf("realloc of a null pointer gives %d, %t", s, ok)
 	}
-	wantLayout(t, h, "0+7 7-93")
+	oracle.WantLayout(t, h, "0+7 7-93")
 }
 
 func TestSteps(t *testing.T) {
@@ -261,25 +171,25 @@ func TestSteps(t *testing.T) {
 		}
 	}
 	for i := range heapmodel.Addr(8) {
-		want("alloc at the break", 0, func() { refs = append(refs, alloc(t, h, 10, 2+12*i)) })
+		want("alloc at the break", 0, func() { refs = append(refs, oracle.AllocAt(t, h, 10, 2+12*i)) })
 	}
 	want("free below all", 0, func() { h.Free(refs[0]) })
 	want("free above one", 1, func() { h.Free(refs[2]) })
 	want("free above two", 2, func() { h.Free(refs[5]) })
-	want("alloc of the first, which is exact", 1, func() { alloc(t, h, 10, 2) })
-	want("alloc of the best, looking at all", 2, func() { refs[2] = alloc(t, h, 8, 26) })
+	want("alloc of the first, which is exact", 1, func() { oracle.AllocAt(t, h, 10, 2) })
+	want("alloc of the best, looking at all", 2, func() { refs[2] = oracle.AllocAt(t, h, 8, 26) })
 	want("free at the break, past the list", 1, func() { h.Free(refs[7]) })
 	want("free at the break that joins", 2, func() { h.Free(refs[6]) })
 	want("free into an empty list", 0, func() { h.Free(refs[2]) })
 	want("join above", 1, func() { h.Free(refs[1]) })
-	want("alloc of what was joined", 1, func() { alloc(t, h, 22, 14) })
+	want("alloc of what was joined", 1, func() { oracle.AllocAt(t, h, 22, 14) })
 	want("alloc beyond size_t", 0, func() { h.Alloc(65536, 0) })
 }
 
 func TestNative(t *testing.T) {
 	h := open(t, "avr-libc:capacity=1000")
-	a := alloc(t, h, 100, 2)
-	alloc(t, h, 10, 104)
+	a := oracle.AllocAt(t, h, 100, 2)
+	oracle.AllocAt(t, h, 10, 104)
 	h.Free(a)
 	want := []heapmodel.Stat{
 		{Key: "break", Value: 114},

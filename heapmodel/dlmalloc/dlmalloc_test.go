@@ -9,6 +9,7 @@ import (
 
 	"github.com/fragprof/fragprof/heapmodel"
 	"github.com/fragprof/fragprof/heapmodel/dlmalloc"
+	"github.com/fragprof/fragprof/heapmodel/internal/oracle"
 	"github.com/fragprof/fragprof/heapmodel/modeltest"
 )
 
@@ -16,15 +17,6 @@ func TestGolden(t *testing.T)    { modeltest.Golden(t, dlmalloc.Model) }
 func TestConform(t *testing.T)   { modeltest.Run(t, dlmalloc.Model) }
 func FuzzOps(f *testing.F)       { modeltest.Fuzz(f, dlmalloc.Model) }
 func BenchmarkHeap(b *testing.B) { modeltest.Bench(b, dlmalloc.Model) }
-
-// native returns the heap's own figures.
-func native(h heapmodel.Heap) map[string]uint64 {
-	out := map[string]uint64{}
-	for _, s := range h.(heapmodel.Native).Native() {
-		out[s.Key] = s.Value
-	}
-	return out
-}
 
 // summary is what the originals' summary says of a trace.
 type summary struct {
@@ -82,9 +74,9 @@ func TestSummaries(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			e := &ends{Heap: newHeap(t, specs[s.config])}
+			e := &ends{Heap: oracle.Open(t, dlmalloc.Model, specs[s.config])}
 			failures := strings.Count(string(modeltest.Answers(e, tr)), "!")
-			n := native(e.Heap)
+			n := oracle.Native(e.Heap)
 			if failures != s.failures || e.highest != s.highest || n["break"] != s.end {
 				t.Errorf("%d failures, highest end %d, break %d; want %d, %d and %d", failures, e.highest, n["break"], s.failures, s.highest, s.end)
 			}
@@ -118,10 +110,10 @@ func (e *ends) Realloc(r heapmodel.Ref, size uint64, align uint32) (heapmodel.Re
 }
 
 func TestNativeOfMspace(t *testing.T) {
-	h := newHeap(t, "dlmalloc:capacity=4096,ptr=32")
+	h := oracle.Open(t, dlmalloc.Model, "dlmalloc:capacity=4096,ptr=32")
 	check := func(free, blocks, top uint64) {
 		t.Helper()
-		n := native(h)
+		n := oracle.Native(h)
 		if n["free_bytes"] != free || n["free_blocks"] != blocks || n["top_bytes"] != top || n["allocated_bytes"] != 4096-free {
 			t.Errorf("figures %v, want %d bytes free in %d blocks, top %d", n, free, blocks, top)
 		}
@@ -162,32 +154,6 @@ func TestRefusedSpecs(t *testing.T) {
 	}
 }
 
-// nowhere stands for the address of a failure.
-const nowhere = -1
-
-// call is an allocation and where it goes.
-type call struct {
-	size  uint64
-	align uint32
-	want  int64
-}
-
-func alloc(t *testing.T, h heapmodel.Heap, c call) heapmodel.Ref {
-	t.Helper()
-	r, ok := h.Alloc(c.size, c.align)
-	got := int64(nowhere)
-	if ok {
-		got = int64(h.Addr(r))
-	}
-	if got != c.want {
-		t.Errorf("alloc of %d bytes, align %d: at %d, want %d", c.size, c.align, got, c.want)
-	}
-	if err := h.Check(); err != nil {
-		t.Fatal(err)
-	}
-	return r
-}
-
 func TestExtremeRequests(t *testing.T) {
 	for _, c := range []struct {
 		spec        string
@@ -199,19 +165,23 @@ func TestExtremeRequests(t *testing.T) {
 		{"dlmalloc:grow=64KiB,ptr=64", 16, 16},
 	} {
 		t.Run(c.spec, func(t *testing.T) {
-			h := newHeap(t, c.spec)
-			for _, c := range []call{
+			h := oracle.Open(t, dlmalloc.Model, c.spec)
+			for _, c := range []struct {
+				size  uint64
+				align uint32
+				want  int64
+			}{
 				{0, 0, c.first}, // the smallest chunk
 				{1, 0, c.first + 2*c.unit},
-				{65536, 0, nowhere},
-				{1<<32 - 1, 0, nowhere},
-				{heapmodel.MaxSize, 0, nowhere},
-				{heapmodel.MaxSize, heapmodel.MaxAlign, nowhere},
-				{1, heapmodel.MaxAlign, nowhere},
+				{65536, 0, oracle.Nowhere},
+				{1<<32 - 1, 0, oracle.Nowhere},
+				{heapmodel.MaxSize, 0, oracle.Nowhere},
+				{heapmodel.MaxSize, heapmodel.MaxAlign, oracle.Nowhere},
+				{1, heapmodel.MaxAlign, oracle.Nowhere},
 				{1, 1, c.first + 4*c.unit},
 				{1, 16384, 16384},
 			} {
-				alloc(t, h, c)
+				oracle.Place(t, h, c.size, c.align, c.want)
 			}
 		})
 	}
@@ -223,9 +193,9 @@ func TestTopKeepsAByte(t *testing.T) {
 	for _, c := range []struct {
 		capacity string
 		want     int64
-	}{{"1120", nowhere}, {"1121", 488}} {
-		h := newHeap(t, "dlmalloc:ptr=32,capacity="+c.capacity) // 480 + 600 + 40
-		alloc(t, h, call{596, 0, c.want})
+	}{{"1120", oracle.Nowhere}, {"1121", 488}} {
+		h := oracle.Open(t, dlmalloc.Model, "dlmalloc:ptr=32,capacity="+c.capacity) // 480 + 600 + 40
+		oracle.Place(t, h, 596, 0, c.want)
 	}
 }
 
@@ -235,8 +205,8 @@ func TestReallocIntoTop(t *testing.T) {
 		capacity string
 		want     bool
 	}{{"1120", false}, {"1121", true}} {
-		h := newHeap(t, "dlmalloc:ptr=32,capacity="+c.capacity)
-		r := alloc(t, h, call{12, 0, 488})
+		h := oracle.Open(t, dlmalloc.Model, "dlmalloc:ptr=32,capacity="+c.capacity)
+		r := oracle.Place(t, h, 12, 0, 488)
 		if s, ok := h.Realloc(r, 596, 0); ok != c.want || s != r {
 			t.Errorf("capacity %s: realloc gives %d, %t, want %d, %t", c.capacity, s, ok, r, c.want)
 		}
@@ -244,7 +214,7 @@ func TestReallocIntoTop(t *testing.T) {
 }
 
 func TestReallocToNothing(t *testing.T) {
-	h := newHeap(t, "dlmalloc")
+	h := oracle.Open(t, dlmalloc.Model, "dlmalloc")
 	r, ok := h.Realloc(heapmodel.NullRef, 100, 0)
 	if !ok || h.Addr(r) != 488 {
 		t.Fatalf("realloc of a null pointer: %d, %t", r, ok)
@@ -259,34 +229,34 @@ func TestReallocToNothing(t *testing.T) {
 
 // TestBreak pins how the break moves, and that a refused request leaves it.
 func TestBreak(t *testing.T) {
-	h := newHeap(t, "dlmalloc:grow=12288,ptr=32")
+	h := oracle.Open(t, dlmalloc.Model, "dlmalloc:grow=12288,ptr=32")
 	end := func(want uint64) {
 		t.Helper()
-		if got := native(h)["break"]; got != want {
+		if got := oracle.Native(h)["break"]; got != want {
 			t.Errorf("break at %d, want %d", got, want)
 		}
 	}
 	end(0)
 	// 4096 bytes are asked for up to chunks of 4096 - 40 - 8.
-	r := alloc(t, h, call{4096 - 48 - 4, 0, 8})
+	r := oracle.Place(t, h, 4096-48-4, 0, 8)
 	end(4096)
 	if g := h.Usage().Grown; g.Need != 4048 || g.Free != 0 {
 		t.Errorf("grown %+v, want a need of 4048 with nothing free", g)
 	}
 	h.Free(r)
 	// The top of 4056 bytes counts towards what is needed.
-	r = alloc(t, h, call{8104 - 4, 0, 8})
+	r = oracle.Place(t, h, 8104-4, 0, 8)
 	end(8192)
-	alloc(t, h, call{5000, 0, nowhere})
+	oracle.Place(t, h, 5000, 0, oracle.Nowhere)
 	end(8192)
 	// From now on the heap asks for the whole need, though 48 bytes are free:
 	// that is two pages for 4080 bytes, one for 4008.
-	alloc(t, h, call{4080 - 4, 0, nowhere})
-	alloc(t, h, call{4008 - 4, 0, 8104 + 8})
+	oracle.Place(t, h, 4080-4, 0, oracle.Nowhere)
+	oracle.Place(t, h, 4008-4, 0, 8104+8)
 	end(12288)
-	alloc(t, h, call{200, 0, nowhere})
+	oracle.Place(t, h, 200, 0, oracle.Nowhere)
 	h.Free(r)
-	alloc(t, h, call{200, 0, 8})
+	oracle.Place(t, h, 200, 0, 8)
 }
 
 // TestOldestOfEquals takes, of equal chunks in a tree, the one binned first,
@@ -301,21 +271,21 @@ func TestOldestOfEquals(t *testing.T) {
 		{"tree", 512, []int{0, 2, 1}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			h := newHeap(t, "dlmalloc:capacity=64KiB,ptr=32")
+			h := oracle.Open(t, dlmalloc.Model, "dlmalloc:capacity=64KiB,ptr=32")
 			var refs []heapmodel.Ref
 			at := []int64{}
 			next := int64(488)
 			for range 3 {
-				refs = append(refs, alloc(t, h, call{uint64(c.bytes - 4), 0, next}))
+				refs = append(refs, oracle.Place(t, h, uint64(c.bytes-4), 0, next))
 				at = append(at, next)
-				alloc(t, h, call{1, 0, next + c.bytes})
+				oracle.Place(t, h, 1, 0, next+c.bytes)
 				next += c.bytes + 16
 			}
 			for _, i := range []int{0, 2, 1} {
 				h.Free(refs[i])
 			}
 			for _, i := range c.order {
-				alloc(t, h, call{uint64(c.bytes - 4), 0, at[i]})
+				oracle.Place(t, h, uint64(c.bytes-4), 0, at[i])
 			}
 		})
 	}

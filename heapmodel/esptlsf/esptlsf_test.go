@@ -4,11 +4,11 @@ import (
 	"flag"
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/fragprof/fragprof/heapmodel"
 	"github.com/fragprof/fragprof/heapmodel/esptlsf"
+	"github.com/fragprof/fragprof/heapmodel/golden"
 	"github.com/fragprof/fragprof/heapmodel/internal/oracle"
 	"github.com/fragprof/fragprof/heapmodel/modeltest"
 )
@@ -42,36 +42,7 @@ func TestFigures(t *testing.T) {
 
 func open(t *testing.T, spec string) heapmodel.Heap {
 	t.Helper()
-	s, err := heapmodel.ParseSpec([]*heapmodel.Model{esptlsf.Model}, spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h, err := s.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return h
-}
-
-func alloc(t *testing.T, h heapmodel.Heap, size uint64, align uint32) heapmodel.Ref {
-	t.Helper()
-	r, ok := h.Alloc(size, align)
-	if !ok {
-		t.Fatalf("alloc of %d bytes, align %d, fails", size, align)
-	}
-	return r
-}
-
-// wantLayout compares the blocks with a line such as "432+16 448-15932", with +
-// for used and - for free blocks.
-func wantLayout(t *testing.T, h heapmodel.Heap, want string) {
-	t.Helper()
-	if got := oracle.Layout(h); got != want {
-		t.Errorf("blocks\n got %s\nwant %s", got, want)
-	}
-	if err := h.Check(); err != nil {
-		t.Error(err)
-	}
+	return oracle.Open(t, esptlsf.Model, spec)
 }
 
 func TestEmptyHeaps(t *testing.T) {
@@ -96,7 +67,7 @@ func TestEmptyHeaps(t *testing.T) {
 	} {
 		t.Run(c.spec, func(t *testing.T) {
 			h := open(t, c.spec)
-			wantLayout(t, h, c.want)
+			oracle.WantLayout(t, h, c.want)
 			if u := h.Usage(); u.Overhead != c.overhead || u.HighWater != 0 {
 				t.Errorf("overhead %d, high-water mark %d; want %d, 0", u.Overhead, u.HighWater, c.overhead)
 			}
@@ -105,7 +76,7 @@ func TestEmptyHeaps(t *testing.T) {
 }
 
 func TestBadConfigs(t *testing.T) {
-	for _, c := range []struct{ spec, want string }{
+	oracle.BadConfigs(t, esptlsf.Model, [][2]string{
 		{"esp-tlsf:capacity=0", "capacity 0: needs at least 200 bytes"},
 		{"esp-tlsf:capacity=199", "capacity 199: needs at least 200 bytes"},
 		{"esp-tlsf:capacity=219,prefix=20", "capacity 219: needs at least 220 bytes"},
@@ -118,15 +89,7 @@ func TestBadConfigs(t *testing.T) {
 		{"esp-tlsf:prefix=18", "the prefix of 18 bytes and address 0 have to be multiples of 4"},
 		{"esp-tlsf:prefix=65540", "the prefix of 65540 bytes is longer than 64KiB"},
 		{"esp-tlsf:prefix=1TiB", "longer than 64KiB"},
-	} {
-		s, err := heapmodel.ParseSpec([]*heapmodel.Model{esptlsf.Model}, c.spec)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := s.New(); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: error %v, want one with %q", c.spec, err, c.want)
-		}
-	}
+	})
 	for _, r := range []esptlsf.Region{
 		{Addr: 2, Size: 65536, PtrBits: 32},
 		{Addr: 1 << 40, Size: 65536, PtrBits: 32},
@@ -152,7 +115,7 @@ func TestLargestCapacities(t *testing.T) {
 				t.Errorf("%s: %d bytes need %d", c.spec, size, need)
 			}
 		}
-		alloc(t, h, c.largest, 0)
+		oracle.Alloc(t, h, c.largest)
 		if err := h.Check(); err != nil {
 			t.Error(err)
 		}
@@ -166,11 +129,11 @@ func TestSizeZero(t *testing.T) {
 			t.Errorf("align %d: got %d, %t; want a null pointer that is no failure", align, r, ok)
 		}
 	}
-	r := alloc(t, h, 40, 0)
+	r := oracle.Alloc(t, h, 40)
 	if s, ok := h.Realloc(r, 0, 0); s != heapmodel.NullRef || !ok {
 		t.Errorf("realloc to 0: got %d, %t; want a null pointer that is no failure", s, ok)
 	}
-	wantLayout(t, h, "432-15948")
+	oracle.WantLayout(t, h, "432-15948")
 	if s, ok := h.Realloc(heapmodel.NullRef, 40, 0); !ok || h.Addr(s) != 436 {
 		t.Errorf("realloc of a null pointer: got %d, %t; want a new object at 436", s, ok)
 	}
@@ -185,8 +148,8 @@ func TestBlocksAreRoundedUpToClasses(t *testing.T) {
 		size, block uint64
 	}{{1, 16}, {12, 16}, {13, 20}, {31, 36}, {33, 40}, {64, 68}, {65, 76}, {100, 108}, {128, 132}, {129, 148}, {1025, 1156}} {
 		h := open(t, "esp-tlsf:capacity=16KiB")
-		alloc(t, h, c.size, 0)
-		wantLayout(t, h, fmt.Sprint("432+", c.block, " ", 432+c.block, "-", 15948-c.block))
+		oracle.Alloc(t, h, c.size)
+		oracle.WantLayout(t, h, fmt.Sprint("432+", c.block, " ", 432+c.block, "-", 15948-c.block))
 		if need := h.Need(c.size, 0); need != c.block {
 			t.Errorf("%d bytes need %d, want %d", c.size, need, c.block)
 		}
@@ -195,23 +158,23 @@ func TestBlocksAreRoundedUpToClasses(t *testing.T) {
 
 func TestRemaindersBelowFourWordsStay(t *testing.T) {
 	h := open(t, "esp-tlsf:capacity=16KiB")
-	a := alloc(t, h, 28, 0)
-	alloc(t, h, 1, 0)
+	a := oracle.Alloc(t, h, 28)
+	oracle.Alloc(t, h, 1)
 	h.Free(a)
-	wantLayout(t, h, "432-32 464+16 480-15900")
-	alloc(t, h, 16, 0) // 12 bytes would be left
-	wantLayout(t, h, "432+32 464+16 480-15900")
+	oracle.WantLayout(t, h, "432-32 464+16 480-15900")
+	oracle.Alloc(t, h, 16) // 12 bytes would be left
+	oracle.WantLayout(t, h, "432+32 464+16 480-15900")
 	h.Free(a)
-	alloc(t, h, 12, 0)
-	wantLayout(t, h, "432+16 448-16 464+16 480-15900")
+	oracle.Alloc(t, h, 12)
+	oracle.WantLayout(t, h, "432+16 448-16 464+16 480-15900")
 }
 
 func TestReallocInPlaceIsNotRounded(t *testing.T) {
 	h := open(t, "esp-tlsf:capacity=16KiB")
-	a := alloc(t, h, 200, 0)
-	b := alloc(t, h, 100, 0)
-	alloc(t, h, 1, 0)
-	wantLayout(t, h, "432+212 644+108 752+16 768-15612")
+	a := oracle.Alloc(t, h, 200)
+	b := oracle.Alloc(t, h, 100)
+	oracle.Alloc(t, h, 1)
+	oracle.WantLayout(t, h, "432+212 644+108 752+16 768-15612")
 	for _, c := range []struct {
 		name string
 		size uint64
@@ -225,30 +188,30 @@ func TestReallocInPlaceIsNotRounded(t *testing.T) {
 		if s, ok := h.Realloc(a, c.size, 0); !ok || s != a {
 			t.Errorf("%s: got %d, %t; want it in place", c.name, s, ok)
 		}
-		wantLayout(t, h, c.want)
+		oracle.WantLayout(t, h, c.want)
 	}
 	h.Free(b)
 	if s, ok := h.Realloc(a, 250, 0); !ok || s != a {
 		t.Errorf("got %d, %t; want it in place", s, ok)
 	}
-	wantLayout(t, h, "432+256 688-64 752+16 768-15612")
+	oracle.WantLayout(t, h, "432+256 688-64 752+16 768-15612")
 	// No room above: it moves to a block that is rounded up.
 	s, ok := h.Realloc(a, 321, 0)
 	if !ok || h.Addr(s) != 772 {
 		t.Errorf("got %d, %t; want a new object at 772", s, ok)
 	}
-	wantLayout(t, h, "432-320 752+16 768+356 1124-15256")
+	oracle.WantLayout(t, h, "432-320 752+16 768+356 1124-15256")
 }
 
 func TestReallocFails(t *testing.T) {
 	h := open(t, "esp-tlsf:capacity=16KiB")
-	a := alloc(t, h, 100, 0)
-	alloc(t, h, 1, 0)
+	a := oracle.Alloc(t, h, 100)
+	oracle.Alloc(t, h, 1)
 	for _, size := range []uint64{15900, 1<<15 - 4, 1 << 15, heapmodel.MaxSize} {
 		if s, ok := h.Realloc(a, size, 0); ok || s != a {
 			t.Errorf("%d bytes: got %d, %t; want a failure", size, s, ok)
 		}
-		wantLayout(t, h, "432+108 540+16 556-15824")
+		oracle.WantLayout(t, h, "432+108 540+16 556-15824")
 	}
 }
 
@@ -271,12 +234,12 @@ func TestAligned(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := open(t, c.spec)
-			alloc(t, h, c.first, 0)
-			r := alloc(t, h, c.size, c.align)
+			oracle.Alloc(t, h, c.first)
+			r := oracle.AllocAligned(t, h, c.size, c.align)
 			if a := h.Addr(r); uint64(a)%uint64(c.align) != 0 {
 				t.Errorf("address %d is no multiple of %d", a, c.align)
 			}
-			wantLayout(t, h, c.want)
+			oracle.WantLayout(t, h, c.want)
 		})
 	}
 }
@@ -294,7 +257,7 @@ func TestAlignedFails(t *testing.T) {
 			t.Errorf("%d bytes, align %d, need %d", c.size, c.align, need)
 		}
 	}
-	wantLayout(t, h, "432-15948")
+	oracle.WantLayout(t, h, "432-15948")
 }
 
 func TestSteps(t *testing.T) {
@@ -352,13 +315,13 @@ func TestMultiHeapCounters(t *testing.T) {
 	}
 	const all = 65536 - 20 - 784
 	want(all, all)
-	a := alloc(t, h, 100, 0)
+	a := oracle.Alloc(t, h, 100)
 	want(all-104, all-104)
-	b := alloc(t, h, 100, 64)
+	b := oracle.AllocAligned(t, h, 100, 64)
 	want(all-208, all-208)
 	h.Free(b)
 	want(all-104, all-208)
-	alloc(t, h, 100, 0)
+	oracle.Alloc(t, h, 100)
 	// The move is one change: 104 bytes for 204, never both.
 	a, ok := h.Realloc(a, 200, 0)
 	if !ok || h.Payload(a) != 200 {
@@ -376,7 +339,7 @@ func TestMultiHeapCounters(t *testing.T) {
 
 func TestNativeWithoutRecord(t *testing.T) {
 	h := open(t, "esp-tlsf:capacity=16KiB")
-	if _, ok := h.Realloc(alloc(t, h, 12, 0), 15944, 0); !ok {
+	if _, ok := h.Realloc(oracle.Alloc(t, h, 12), 15944, 0); !ok {
 		t.Error("realloc to all there is fails")
 	}
 	got := h.(heapmodel.Native).Native()
@@ -392,18 +355,18 @@ func TestRegionAtAnAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	// 16364 bytes handed to TLSF have one row less than 16384.
-	if a := h.Addr(alloc(t, h, 12, 0)); a != 0x3ffb0004+20+396+4 {
+	if a := h.Addr(oracle.Alloc(t, h, 12)); a != 0x3ffb0004+20+396+4 {
 		t.Errorf("the first object is at %#x", uint64(a))
 	}
-	if a := h.Addr(alloc(t, h, 100, 4096)); a != 0x3ffb1000 {
+	if a := h.Addr(oracle.AllocAligned(t, h, 100, 4096)); a != 0x3ffb1000 {
 		t.Errorf("the aligned object is at %#x", uint64(a))
 	}
 	for b := range h.Blocks() {
 		if b.Addr < 0x3ffb0004 || uint64(b.Addr)+b.Size > 0x3ffb0004+16384 {
-			t.Errorf("block %s is outside", modeltest.FormatBlock(b))
+			t.Errorf("block %s is outside", golden.FormatBlock(b))
 		}
 		if b.Wall != (b.Addr == 0x3ffb0004+20+396) {
-			t.Errorf("block %s: wall %t", modeltest.FormatBlock(b), b.Wall)
+			t.Errorf("block %s: wall %t", golden.FormatBlock(b), b.Wall)
 		}
 	}
 	if err := h.Check(); err != nil {
@@ -413,7 +376,7 @@ func TestRegionAtAnAddress(t *testing.T) {
 
 func TestRefsThatAreNotLive(t *testing.T) {
 	h := open(t, "esp-tlsf")
-	a, b := alloc(t, h, 40, 0), alloc(t, h, 40, 0)
+	a, b := oracle.Alloc(t, h, 40), oracle.Alloc(t, h, 40)
 	h.Free(a)
 	for _, r := range []heapmodel.Ref{a, b + 1, b + 2, 0, 100, 1 << 31, heapmodel.NullRef - 1} {
 		for name, call := range map[string]func(){

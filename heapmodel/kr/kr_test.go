@@ -1,12 +1,7 @@
 package kr_test
 
 import (
-	"encoding/csv"
-	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"testing"
 
 	"github.com/fragprof/fragprof/heapmodel"
@@ -19,19 +14,8 @@ func TestGolden(t *testing.T)    { modeltest.Golden(t, kr.Model) }
 func TestConform(t *testing.T)   { modeltest.Run(t, kr.Model) }
 func FuzzOps(f *testing.F)       { modeltest.Fuzz(f, kr.Model) }
 func BenchmarkHeap(b *testing.B) { modeltest.Bench(b, kr.Model) }
+func TestBreaks(t *testing.T)    { oracle.Breaks(t, kr.Model, "kr") }
 func TestSummaries(t *testing.T) { oracle.Table(t, kr.Model, "kr") }
-
-// finalBreak replays a trace and returns the model's break.
-func finalBreak(t *testing.T, spec, trace string) uint64 {
-	t.Helper()
-	tr, err := modeltest.LoadTrace(trace)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := open(t, spec)
-	modeltest.Answers(h, tr)
-	return h.(heapmodel.Native).Native()[0].Value
-}
 
 // What the original's summary says, for when it is not there.
 func TestFigures(t *testing.T) {
@@ -48,83 +32,16 @@ func TestFigures(t *testing.T) {
 		{"kr:grow=65536,ptr=64", "packets", 0, 49152, 49152},
 	} {
 		got := oracle.Run(t, kr.Model, c.spec, c.trace)
-		if brk := finalBreak(t, c.spec, c.trace); got.Failures != c.failures || got.Highest != c.highest || brk != c.brk {
+		if brk := oracle.Break(t, kr.Model, c.spec, c.trace); got.Failures != c.failures || got.Highest != c.highest || brk != c.brk {
 			t.Errorf("%s: trace %s: %d failures, highest end %d, break %d; want %d, %d, %d",
 				c.spec, c.trace, got.Failures, got.Highest, brk, c.failures, c.highest, c.brk)
 		}
 	}
 }
 
-// TestBreaks compares the break with every row of the original's summary.
-func TestBreaks(t *testing.T) {
-	shared := modeltest.SharedDir()
-	if shared == "" {
-		t.Skip("the originals' summaries are only in the full test material")
-	}
-	f, err := os.Open(filepath.Join(shared, "golden", "golden-summary.tsv"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	c := csv.NewReader(f)
-	c.Comma = '\t'
-	rows, err := c.ReadAll()
-	if err != nil {
-		t.Fatal(err)
-	}
-	specs := map[string]string{
-		"pool40001-32": "kr:capacity=40001", "pool65536-32": "kr:capacity=65536", "sbrk16M-32": "kr:grow=16MiB",
-		"sbrk65536-32": "kr:grow=65536", "sbrk65536-64": "kr:grow=65536,ptr=64",
-	}
-	compared := 0
-	for _, row := range rows {
-		if row[1] != "kr" {
-			continue
-		}
-		compared++
-		want, err := strconv.ParseUint(row[6], 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := finalBreak(t, specs[row[2]], row[3]); got != want {
-			t.Errorf("%s: %s: break %d, want %d", row[2], row[3], got, want)
-		}
-	}
-	if compared == 0 {
-		t.Error("no rows of kr")
-	}
-}
-
 func open(t *testing.T, spec string) heapmodel.Heap {
 	t.Helper()
-	s, err := heapmodel.ParseSpec([]*heapmodel.Model{kr.Model}, spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h, err := s.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return h
-}
-
-func alloc(t *testing.T, h heapmodel.Heap, size uint64, addr heapmodel.Addr) heapmodel.Ref {
-	t.Helper()
-	r, ok := h.Alloc(size, 0)
-	if !ok || h.Addr(r) != addr {
-		t.Fatalf("alloc of %d bytes: %t, at %d; want it at %d", size, ok, h.Addr(r), addr)
-	}
-	return r
-}
-
-func wantLayout(t *testing.T, h heapmodel.Heap, want string) {
-	t.Helper()
-	if got := oracle.Layout(h); got != want {
-		t.Errorf("blocks\n got %s\nwant %s", got, want)
-	}
-	if err := h.Check(); err != nil {
-		t.Error(err)
-	}
+	return oracle.Open(t, kr.Model, spec)
 }
 
 func TestEmptyHeaps(t *testing.T) {
@@ -138,7 +55,7 @@ func TestEmptyHeaps(t *testing.T) {
 		{"kr:grow=64KiB", "", 0},
 	} {
 		h := open(t, c.spec)
-		wantLayout(t, h, c.want)
+		oracle.WantLayout(t, h, c.want)
 		if u := h.Usage(); u.Overhead != c.overhead || u.Steps != 0 {
 			t.Errorf("%s: overhead %d, %d steps; want %d, none", c.spec, u.Overhead, u.Steps, c.overhead)
 		}
@@ -146,44 +63,36 @@ func TestEmptyHeaps(t *testing.T) {
 }
 
 func TestBadConfigs(t *testing.T) {
-	for _, c := range []struct{ spec, want string }{
+	oracle.BadConfigs(t, kr.Model, [][2]string{
 		{"kr:capacity=15", "capacity 15: needs at least 16 bytes"},
 		{"kr:capacity=31,ptr=64", "capacity 31: needs at least 32 bytes"},
 		{"kr:capacity=4GiB", "the most is 4294967295 bytes"},
 		{"kr:grow=8191", "grow 8191: needs at least 8192 bytes"},
 		{"kr:grow=64GiB,ptr=64", "the most is 68719476720 bytes"},
 		{"kr:capacity=64KiB,grow=64KiB", "capacity and grow exclude each other"},
-	} {
-		s, err := heapmodel.ParseSpec([]*heapmodel.Model{kr.Model}, c.spec)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := s.New(); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: error %v, want one with %q", c.spec, err, c.want)
-		}
-	}
+	})
 }
 
 func TestPlacement(t *testing.T) {
 	h := open(t, "kr:capacity=1024")
-	a := alloc(t, h, 5, 1016)
-	b := alloc(t, h, 0, 1008) // a header alone
-	wantLayout(t, h, "0-1000 1000+8 1008+16")
-	c := alloc(t, h, 984, 16)
-	wantLayout(t, h, "0-8 8+992 1000+8 1008+16") // a remainder of one unit stays
+	a := oracle.AllocAt(t, h, 5, 1016)
+	b := oracle.AllocAt(t, h, 0, 1008) // a header alone
+	oracle.WantLayout(t, h, "0-1000 1000+8 1008+16")
+	c := oracle.AllocAt(t, h, 984, 16)
+	oracle.WantLayout(t, h, "0-8 8+992 1000+8 1008+16") // a remainder of one unit stays
 	h.Free(b)
 	h.Free(a)
 	h.Free(c)
-	wantLayout(t, h, "0-1024")
+	oracle.WantLayout(t, h, "0-1024")
 }
 
 func TestGrowth(t *testing.T) {
 	h := open(t, "kr:grow=20000")
-	a := alloc(t, h, 100, 8192-104)
-	wantLayout(t, h, "0-8080 8080+112")
+	a := oracle.AllocAt(t, h, 100, 8192-104)
+	oracle.WantLayout(t, h, "0-8080 8080+112")
 	// More than a quantum: just what is needed.
-	b := alloc(t, h, 9000, 8200)
-	wantLayout(t, h, "0-8080 8080+112 8192+9008")
+	b := oracle.AllocAt(t, h, 9000, 8200)
+	oracle.WantLayout(t, h, "0-8080 8080+112 8192+9008")
 	if g := h.Usage().Grown; g != (heapmodel.Growth{Need: 9008, Free: 8080, LargestFree: 8080}) {
 		t.Errorf("growth %+v", g)
 	}
@@ -214,7 +123,7 @@ func TestSteps(t *testing.T) {
 		}
 	}
 	for i := range heapmodel.Addr(6) {
-		want("alloc from the only block, behind the base", 1, func() { refs = append(refs, alloc(t, h, 8, 1024-8-16*i)) })
+		want("alloc from the only block, behind the base", 1, func() { refs = append(refs, oracle.AllocAt(t, h, 8, 1024-8-16*i)) })
 	}
 	want("free above the block, from the base", 2, func() { h.Free(refs[0]) })
 	want("free below the rover's next, at the rover", 1, func() { h.Free(refs[2]) })
@@ -226,7 +135,7 @@ func TestSteps(t *testing.T) {
 
 func TestNative(t *testing.T) {
 	h := open(t, "kr:grow=64KiB")
-	alloc(t, h, 100, 8192-104)
+	oracle.AllocAt(t, h, 100, 8192-104)
 	want := []heapmodel.Stat{
 		{Key: "break", Value: 8192},
 		{Key: "free_bytes", Value: 8080},

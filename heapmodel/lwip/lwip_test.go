@@ -2,7 +2,6 @@ package lwip_test
 
 import (
 	"flag"
-	"strings"
 	"testing"
 
 	"github.com/fragprof/fragprof/heapmodel"
@@ -37,41 +36,9 @@ func TestFigures(t *testing.T) {
 	}
 }
 
-func parse(t *testing.T, spec string) *heapmodel.Spec {
-	t.Helper()
-	s, err := heapmodel.ParseSpec([]*heapmodel.Model{lwip.Model}, spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
 func open(t *testing.T, spec string) heapmodel.Heap {
 	t.Helper()
-	h, err := parse(t, spec).New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return h
-}
-
-func alloc(t *testing.T, h heapmodel.Heap, size uint64) heapmodel.Ref {
-	t.Helper()
-	r, ok := h.Alloc(size, 0)
-	if !ok {
-		t.Fatalf("alloc of %d bytes fails", size)
-	}
-	return r
-}
-
-func wantLayout(t *testing.T, h heapmodel.Heap, want string) {
-	t.Helper()
-	if got := oracle.Layout(h); got != want {
-		t.Errorf("blocks\n got %s\nwant %s", got, want)
-	}
-	if err := h.Check(); err != nil {
-		t.Error(err)
-	}
+	return oracle.Open(t, lwip.Model, spec)
 }
 
 // Headers get longer where indices do, at a MEM_SIZE above 64000.
@@ -96,18 +63,18 @@ func TestEmptyHeaps(t *testing.T) {
 		{"lwip-mem:capacity=36", "0-20", 8, 16},
 	} {
 		h := open(t, c.spec)
-		wantLayout(t, h, c.want)
+		oracle.WantLayout(t, h, c.want)
 		if u := h.Usage(); u.Overhead != c.overhead || u.HighWater != 0 {
 			t.Errorf("%s: overhead %d, high-water mark %d; want %d, 0", c.spec, u.Overhead, u.HighWater, c.overhead)
 		}
-		if a := h.Addr(alloc(t, h, 1)); a != c.first {
+		if a := h.Addr(oracle.Alloc(t, h, 1)); a != c.first {
 			t.Errorf("%s: the first object is at %d, want %d", c.spec, a, c.first)
 		}
 	}
 }
 
 func TestBadConfigs(t *testing.T) {
-	for _, c := range []struct{ spec, want string }{
+	oracle.BadConfigs(t, lwip.Model, [][2]string{
 		{"lwip-mem:capacity=0", "capacity=0: needs at least 36 bytes"},
 		{"lwip-mem:capacity=35", "capacity=35: needs at least 36 bytes"},
 		{"lwip-mem:capacity=39,align=8", "capacity=39: needs at least 40 bytes"},
@@ -116,11 +83,7 @@ func TestBadConfigs(t *testing.T) {
 		{"lwip-mem:capacity=5GiB,align=1", "the most is 4294967319 bytes"},
 		{"lwip-mem:capacity=0xffffffffffffffff", "the most is"},
 		{"lwip-mem:min=65537", "min=65537: the most is 65536 bytes"},
-	} {
-		if _, err := parse(t, c.spec).New(); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: error %v, want one with %q", c.spec, err, c.want)
-		}
-	}
+	})
 }
 
 func TestLargestCapacity(t *testing.T) {
@@ -132,7 +95,7 @@ func TestLargestCapacity(t *testing.T) {
 				t.Errorf("%s: %d bytes are placed", spec, size)
 			}
 		}
-		alloc(t, h, largest&^7)
+		oracle.Alloc(t, h, largest&^7)
 		if err := h.Check(); err != nil {
 			t.Error(err)
 		}
@@ -156,8 +119,8 @@ func TestSplits(t *testing.T) {
 		{"lwip-mem:capacity=128,align=1,min=5", 3, "0+11 11-105"},
 	} {
 		h := open(t, c.spec)
-		alloc(t, h, c.size)
-		wantLayout(t, h, c.want)
+		oracle.Alloc(t, h, c.size)
+		oracle.WantLayout(t, h, c.want)
 		if need := h.Need(c.size, 0); need > h.Usage().Allocated {
 			t.Errorf("%s: %d bytes need %d", c.spec, c.size, need)
 		}
@@ -207,7 +170,7 @@ func TestWalks(t *testing.T) {
 			t.Errorf("%s%s: %d steps, want %d", c.alloc, c.free, got, c.steps)
 		}
 	}
-	wantLayout(t, h, "0-32752")
+	oracle.WantLayout(t, h, "0-32752")
 }
 
 func TestSizeZero(t *testing.T) {
@@ -215,23 +178,23 @@ func TestSizeZero(t *testing.T) {
 	if r, ok := h.Alloc(0, 0); r != heapmodel.NullRef || !ok || h.Need(0, 0) != 0 {
 		t.Errorf("got %d, %t, need %d; want a null pointer that is no failure", r, ok, h.Need(0, 0))
 	}
-	r := alloc(t, h, 40)
+	r := oracle.Alloc(t, h, 40)
 	if s, ok := h.Realloc(r, 0, 0); s != heapmodel.NullRef || !ok {
 		t.Errorf("realloc to 0: got %d, %t; want a null pointer that is no failure", s, ok)
 	}
-	wantLayout(t, h, "0-65512")
+	oracle.WantLayout(t, h, "0-65512")
 }
 
 func TestReallocMoves(t *testing.T) {
 	h := open(t, "lwip-mem:capacity=128")
-	a := alloc(t, h, 40)
+	a := oracle.Alloc(t, h, 40)
 	b, ok := h.Realloc(a, 24, 0)
 	if !ok || h.Addr(b) != 56 {
 		t.Errorf("got %d, %t; want a new object at 56", h.Addr(b), ok)
 	}
-	wantLayout(t, h, "0-48 48+32 80-32")
+	oracle.WantLayout(t, h, "0-48 48+32 80-32")
 	if s, ok := h.Realloc(b, 60, 0); ok || s != b {
 		t.Errorf("got %d, %t; want a failure", s, ok)
 	}
-	wantLayout(t, h, "0-48 48+32 80-32")
+	oracle.WantLayout(t, h, "0-48 48+32 80-32")
 }

@@ -2,7 +2,6 @@ package modeltest
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
 	"runtime/debug"
 	"slices"
@@ -10,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/fragprof/fragprof/heapmodel"
+	"github.com/fragprof/fragprof/heapmodel/golden"
 )
 
 // dead is the Ref of an object that is not live, as its allocation failed.
@@ -21,74 +21,71 @@ type player struct {
 	refs   []heapmodel.Ref // by ID
 	aligns []uint32        // by ID, of the call that placed the object
 	at     int             // operations replayed
+	hinted heapmodel.Hinted
+	life   []uint64 // by ID, of a heap that looks at hints
 }
 
-func newPlayer(h heapmodel.Heap, t *Trace) *player {
-	return &player{h: h, refs: make([]heapmodel.Ref, t.Objects), aligns: make([]uint32, t.Objects)}
+// newPlayer returns a player of the trace through an empty heap, which gets to
+// know what it wants. The error says why it does not take that.
+func newPlayer(h heapmodel.Heap, t *Trace) (*player, error) {
+	return newPlayerOf(h, t, 1)
 }
 
-// The outcomes of operations that give no address.
-const (
-	freed   = heapmodel.Null - 1 // a live object was freed
-	skipped = heapmodel.Null - 2 // free of an object that is not live
-)
+// newPlayerOf is newPlayer for a trace that is replayed so many times over.
+func newPlayerOf(h heapmodel.Heap, t *Trace, times int) (*player, error) {
+	p := &player{h: h, refs: make([]heapmodel.Ref, t.Objects), aligns: make([]uint32, t.Objects)}
+	return p, p.ready(t, times)
+}
 
-// play replays one operation and returns the address of the object, Null if
-// the heap returned a null pointer, or freed or skipped. A realloc of an object
-// that is not live is an allocation without alignment.
-func (p *player) play(o Op) heapmodel.Addr {
+// play replays one operation and returns the heap's answer. A realloc of an
+// object that is not live is an allocation without alignment.
+func (p *player) play(o Op) golden.Answer {
 	r := p.refs[o.ID]
 	ok := true
+	if p.hinted != nil && o.Kind != Free {
+		p.hinted.Hint(p.hintOf(o))
+	}
 	switch {
 	case o.Kind == Free && r == dead:
-		return skipped
+		return golden.Skipped
 	case o.Kind == Free:
 		p.h.Free(r)
-		return freed
+		return golden.Freed
 	case o.Kind == Realloc && r != dead:
 		if r, ok = p.h.Realloc(r, o.Size, p.aligns[o.ID]); !ok {
-			return heapmodel.Null
+			return golden.Null
 		}
 	default:
 		if r, ok = p.h.Alloc(o.Size, o.Align); !ok {
 			p.refs[o.ID] = dead
-			return heapmodel.Null
+			return golden.Null
 		}
 		p.aligns[o.ID] = o.Align
 	}
 	p.refs[o.ID] = r
-	return p.h.Addr(r)
+	return golden.Answer(p.h.Addr(r))
 }
 
 // Answers replays the trace through an empty heap and returns what the golden
 // tables hold, a line an operation: the address of the object, "!" for a null
 // pointer, "." for a free, "_" for a free of an object that is not live since
-// its allocation failed.
+// its allocation failed. It panics if the heap does not take what it gets to
+// know of the trace beforehand.
 func Answers(h heapmodel.Heap, t *Trace) []byte {
-	return newPlayer(h, t).answers(t)
+	p, err := newPlayer(h, t)
+	if err != nil {
+		panic(err)
+	}
+	return p.answers(t)
 }
 
 func (p *player) answers(t *Trace) []byte {
 	out := make([]byte, 0, 6*len(t.Ops))
 	for i, o := range t.Ops {
 		p.at = i
-		out = appendAnswer(out, p.play(o))
+		out = append(p.play(o).Append(out), '\n')
 	}
 	return out
-}
-
-func appendAnswer(out []byte, a heapmodel.Addr) []byte {
-	switch a {
-	case heapmodel.Null:
-		out = append(out, '!')
-	case freed:
-		out = append(out, '.')
-	case skipped:
-		out = append(out, '_')
-	default:
-		out = strconv.AppendUint(out, uint64(a), 10)
-	}
-	return append(out, '\n')
 }
 
 // Compare replays the trace through a heap of the spec and returns an error
@@ -99,7 +96,10 @@ func Compare(s *heapmodel.Spec, t *Trace, want []byte) (err error) {
 	if err != nil {
 		return err
 	}
-	p := newPlayer(h, t)
+	p, err := newPlayer(h, t)
+	if err != nil {
+		return err
+	}
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("line %d: %s: panic: %v\n%s", p.at+1, t.Ops[p.at], v, debug.Stack())
@@ -131,7 +131,10 @@ func situation(s *heapmodel.Spec, t *Trace, i int, wanted string) string {
 	if err != nil {
 		return err.Error()
 	}
-	p := newPlayer(h, t)
+	p, err := newPlayer(h, t)
+	if err != nil {
+		return err.Error()
+	}
 	for _, o := range t.Ops[:i] {
 		p.play(o)
 	}
@@ -143,16 +146,15 @@ func situation(s *heapmodel.Spec, t *Trace, i int, wanted string) string {
 		near = append(near, h.Addr(r))
 	}
 	before := slices.Collect(h.Blocks())
-	got := p.play(t.Ops[i])
-	if got < skipped {
-		near = append(near, got)
+	if a, ok := p.play(t.Ops[i]).At(); ok {
+		near = append(near, a)
 	}
 	var b strings.Builder
 	if t.Ops[i].Kind != Free {
 		fmt.Fprintf(&b, "need %d, largest free %d, counters %+v\n", h.Need(t.Ops[i].Size, t.Ops[i].Align), h.LargestFree(), *h.Usage())
 	}
 	fmt.Fprintf(&b, "earlier operations: %s\n", earlier(t, i))
-	fmt.Fprintf(&b, "blocks before:\n%sblocks after:\n%s", window(before, near), window(slices.Collect(h.Blocks()), near))
+	fmt.Fprintf(&b, "blocks before:\n%sblocks after:\n%s", golden.Window(slices.Values(before), near...), golden.Window(h.Blocks(), near...))
 	if err := h.Check(); err != nil {
 		fmt.Fprintf(&b, "check: %v\n", err)
 	}
@@ -177,43 +179,4 @@ func earlier(t *Trace, i int) string {
 		return strings.Join(last, "; ") + "; on the object: " + strings.Join(own, "; ")
 	}
 	return strings.Join(last, "; ")
-}
-
-// window formats the blocks that hold or border the addresses, a line each,
-// with "..." where some are left out.
-func window(all []heapmodel.Block, near []heapmodel.Addr) string {
-	const margin = 3
-	show := make([]bool, len(all))
-	for _, a := range near {
-		at, _ := slices.BinarySearchFunc(all, a, func(b heapmodel.Block, a heapmodel.Addr) int {
-			return cmp.Compare(b.Addr, a)
-		})
-		for j := max(0, at-margin); j < min(len(all), at+margin); j++ {
-			show[j] = true
-		}
-	}
-	var b strings.Builder
-	gap := false
-	for j, blk := range all {
-		if !show[j] && len(all) > 4*margin {
-			if !gap {
-				b.WriteString("  ...\n")
-			}
-			gap = true
-			continue
-		}
-		gap = false
-		b.WriteString("  " + FormatBlock(blk) + "\n")
-	}
-	return b.String()
-}
-
-// FormatBlock writes a block as "[3188, 3204) 16 used, payload 3192" or
-// "[3204, 65532) 62328 free".
-func FormatBlock(b heapmodel.Block) string {
-	text := fmt.Sprintf("[%d, %d) %d", b.Addr, uint64(b.Addr)+b.Size, b.Size)
-	if !b.Used {
-		return text + " free"
-	}
-	return fmt.Sprintf("%s used, payload %d", text, b.Payload)
 }

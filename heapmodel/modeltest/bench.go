@@ -30,14 +30,24 @@ const yardstick = "glibc2.36/system-64"
 // they take longer is the noise of the machine. Besides it reports:
 //
 //	failures      operations that the heap could not serve; left out if none
-//	B/block       memory the model takes, divided by used blocks
+//	B/live        memory the model takes, divided by live objects
+//	B/block       the same, divided by all blocks, used and free
 //	glibc-ns/op   the same of glibc's malloc in a C loop over the same arrays,
 //	              passes of both taking turns
 //	ratio         speed as a multiple of glibc's
 //	vs_original   ratio as a multiple of the original's ratio to glibc
 //
 // The last three need a C compiler.
+//
+// A heap that looks at hints gets one before each alloc and realloc. One that
+// plans cannot be measured so, and is skipped.
 func Bench(b *testing.B, m *heapmodel.Model, specs ...string) {
+	b.Helper()
+	Inside(nil).Bench(b, m, specs...)
+}
+
+// Bench measures a model with others inside.
+func (in Inside) Bench(b *testing.B, m *heapmodel.Model, specs ...string) {
 	b.Helper()
 	if len(specs) == 0 {
 		var err error
@@ -49,7 +59,7 @@ func Bench(b *testing.B, m *heapmodel.Model, specs ...string) {
 		specs = []string{m.Name}
 	}
 	for _, text := range specs {
-		s, err := heapmodel.ParseSpec([]*heapmodel.Model{m}, text)
+		s, err := in.parse(m, text)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -81,29 +91,48 @@ func Bench(b *testing.B, m *heapmodel.Model, specs ...string) {
 }
 
 // withRoom returns the spec with an arena that has room for the loop three
-// times over.
+// times over; so has each heap of the specs inside.
 func withRoom(s *heapmodel.Spec, l *loop) (*heapmodel.Spec, error) {
 	room := uint64(0)
 	for _, size := range l.size[:l.setup] {
 		room += 3 * (uint64(size) + 32)
 	}
-	size := heapmodel.FormatBytes((room>>20 + 1) << 20)
-	base, err := heapmodel.ParseSpec([]*heapmodel.Model{s.Model}, withoutSizes(s.String()))
+	sized, err := withArena(s, heapmodel.FormatBytes((room>>20+1)<<20))
 	if err != nil {
 		return nil, err
 	}
-	key := "capacity"
+	_, err = sized.New()
+	return sized, err
+}
+
+func withArena(s *heapmodel.Spec, size string) (*heapmodel.Spec, error) {
+	base := s.Without(sizeKeys...)
+	composed := false
+	for _, p := range s.Model.Params {
+		specs := s.Specs(p.Key)
+		if len(specs) == 0 {
+			continue
+		}
+		composed = true
+		var err error
+		for i := range specs {
+			if specs[i], err = withArena(specs[i], size); err != nil {
+				return nil, err
+			}
+		}
+		if base, err = base.WithSpecs(p.Key, specs); err != nil {
+			return nil, err
+		}
+	}
 	switch {
 	case s.Given("grow") || !s.Has("capacity") && s.Has("grow"):
-		key = "grow"
+		return base.With("grow", size)
 	case !s.Has("capacity") && s.Has("regions"):
-		key, size = "regions", size+"@0"
+		return base.With("regions", size+"@0")
+	case !s.Has("capacity") && composed:
+		return base, nil
 	}
-	if base, err = base.With(key, size); err != nil {
-		return nil, err
-	}
-	_, err = base.New()
-	return base, err
+	return base.With("capacity", size)
 }
 
 func benchLoop(b *testing.B, s *heapmodel.Spec, l *loop) {
@@ -112,15 +141,19 @@ func benchLoop(b *testing.B, s *heapmodel.Spec, l *loop) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	replay, err := l.driver(h)
+	if err != nil {
+		b.Skip(err)
+	}
 	refs := make([]heapmodel.Ref, l.slots)
-	l.replay(h, refs, 0, l.setup)
+	replay(refs, 0, l.setup)
 	c, err := startReference(b, l)
 	if err != nil {
 		b.Logf("no comparison with glibc: %v", err)
 	}
 	// The first passes warm caches, grow the model's tables and clocks.
 	for range 2 {
-		l.replay(h, refs, l.setup, len(l.kind))
+		replay(refs, l.setup, len(l.kind))
 		c.pass(b)
 	}
 	ops := float64(len(l.kind) - l.setup)
@@ -129,7 +162,7 @@ func benchLoop(b *testing.B, s *heapmodel.Spec, l *loop) {
 	failures, passes := 0, 0
 	b.ReportAllocs()
 	for b.Loop() {
-		failures += watch.pass(h, refs, l)
+		failures += watch.pass(replay, refs, l)
 		passes++
 		if c != nil {
 			b.StopTimer()
@@ -143,7 +176,9 @@ func benchLoop(b *testing.B, s *heapmodel.Spec, l *loop) {
 		b.ReportMetric(float64(failures)/float64(passes), "failures")
 	}
 	if used := h.Usage().UsedBlocks; used > 0 && l.live > 0 {
-		b.ReportMetric(float64(heapBytes()-before-4*uint64(len(refs)))/float64(used), "B/block")
+		took := float64(heapBytes() - before - 4*uint64(len(refs)))
+		b.ReportMetric(took/float64(used), "B/live")
+		b.ReportMetric(took/float64(used+h.Usage().FreeBlocks), "B/block")
 		runtime.KeepAlive(refs) // they are subtracted, so they must be there
 	}
 	if c != nil {
@@ -162,16 +197,16 @@ func benchLoop(b *testing.B, s *heapmodel.Spec, l *loop) {
 // slice is the number of operations that are timed together: long against the
 // clock's own cost, short against the turns of other processes. The C loop has
 // the same.
-const slice = 4096
+const slice = 1024
 
 // stopwatch keeps the fastest time of each slice of a pass.
 type stopwatch struct{ best []time.Duration }
 
-func (w *stopwatch) pass(h heapmodel.Heap, refs []heapmodel.Ref, l *loop) (failures int) {
+func (w *stopwatch) pass(replay driver, refs []heapmodel.Ref, l *loop) (failures int) {
 	last := time.Now()
 	for i := range w.best {
 		from := l.setup + i*slice
-		failures += l.replay(h, refs, from, min(from+slice, len(l.kind)))
+		failures += replay(refs, from, min(from+slice, len(l.kind)))
 		now := time.Now()
 		if took := now.Sub(last); w.best[i] == 0 || took < w.best[i] {
 			w.best[i] = took

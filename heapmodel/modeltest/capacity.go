@@ -4,15 +4,17 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/fragprof/fragprof/heapmodel"
 )
 
+// sizeKeys are the parameters that say how large a heap is.
+var sizeKeys = []string{"capacity", "regions", "grow", "quantum"}
+
 // capacityBases returns the specs without the parameters that say how large a
 // heap is, each once; none for a model without a capacity.
-func capacityBases(t *testing.T, m *heapmodel.Model, specs []string) []*heapmodel.Spec {
+func (in Inside) capacityBases(t *testing.T, m *heapmodel.Model, specs []string) []*heapmodel.Spec {
 	t.Helper()
 	if !slices.ContainsFunc(m.Params, func(p heapmodel.Param) bool { return p.Key == "capacity" }) {
 		return nil
@@ -20,35 +22,17 @@ func capacityBases(t *testing.T, m *heapmodel.Model, specs []string) []*heapmode
 	var texts []string
 	var out []*heapmodel.Spec
 	for _, text := range specs {
-		base := withoutSizes(text)
-		if slices.Contains(texts, base) {
-			continue
-		}
-		texts = append(texts, base)
-		s, err := heapmodel.ParseSpec([]*heapmodel.Model{m}, base)
+		s, err := in.parse(m, text)
 		if err != nil {
 			t.Fatal(err)
 		}
-		out = append(out, s)
-	}
-	return out
-}
-
-// withoutSizes removes the parameters that say how large a heap is.
-func withoutSizes(spec string) string {
-	name, args, _ := strings.Cut(spec, ":")
-	var keep []string
-	for arg := range strings.SplitSeq(args, ",") {
-		switch key, _, _ := strings.Cut(arg, "="); key {
-		case "capacity", "regions", "grow", "quantum", "":
-		default:
-			keep = append(keep, arg)
+		s = s.Without(sizeKeys...)
+		if !slices.Contains(texts, s.String()) {
+			texts = append(texts, s.String())
+			out = append(out, s)
 		}
 	}
-	if len(keep) == 0 {
-		return name
-	}
-	return name + ":" + strings.Join(keep, ",")
+	return out
 }
 
 // checkCapacities tries the smallest and the largest capacities.

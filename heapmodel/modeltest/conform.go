@@ -26,16 +26,23 @@ import (
 // Without specs it takes those of Specs. The caller must not be a parallel test.
 func Run(t *testing.T, m *heapmodel.Model, specs ...string) {
 	t.Helper()
+	Inside(nil).Run(t, m, specs...)
+}
+
+// Run is the conformance suite for a model with others inside. Without specs it
+// takes those of Inside.Specs.
+func (in Inside) Run(t *testing.T, m *heapmodel.Model, specs ...string) {
+	t.Helper()
 	t.Run("row", func(t *testing.T) { checkRow(t, m) })
 	must := len(specs)
 	if must == 0 {
 		var err error
-		if specs, must, err = Specs(m); err != nil {
+		if specs, must, err = in.Specs(m); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for i, text := range specs {
-		s, err := heapmodel.ParseSpec([]*heapmodel.Model{m}, text)
+		s, err := in.parse(m, text)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -68,7 +75,7 @@ func Run(t *testing.T, m *heapmodel.Model, specs ...string) {
 			checkRandom(t, s)
 		})
 	}
-	for _, s := range capacityBases(t, m, specs) {
+	for _, s := range in.capacityBases(t, m, specs) {
 		t.Run("capacity/"+s.String(), func(t *testing.T) {
 			t.Parallel()
 			if err := checkCapacities(s); err != nil {
@@ -82,7 +89,11 @@ func Run(t *testing.T, m *heapmodel.Model, specs ...string) {
 // first must of them have to be heaps: the defaults and the configurations
 // with golden tables. The others vary one parameter at a time, and a model may
 // refuse a combination.
-func Specs(m *heapmodel.Model) (specs []string, must int, err error) {
+func Specs(m *heapmodel.Model) (specs []string, must int, err error) { return Inside(nil).Specs(m) }
+
+// Specs returns specs as the function Specs does, of a model with others inside:
+// each of them alone, every two that follow each other, and all.
+func (in Inside) Specs(m *heapmodel.Model) (specs []string, must int, err error) {
 	golden, err := GoldenSpecs(m.Name)
 	if err != nil {
 		return nil, 0, err
@@ -90,11 +101,29 @@ func Specs(m *heapmodel.Model) (specs []string, must int, err error) {
 	has := func(key string) bool {
 		return slices.ContainsFunc(m.Params, func(p heapmodel.Param) bool { return p.Key == key })
 	}
-	plain := m.Name
-	if s, err := heapmodel.ParseSpec([]*heapmodel.Model{m}, plain); err != nil {
+	inner := in.specs()
+	var base []string // specs that have to be inside, or there is no heap
+	for _, p := range m.Params {
+		if p.Kind == heapmodel.ParamSpecs && p.Default == "" && len(inner) > 0 {
+			base = append(base, p.Key+"="+inner[0])
+		}
+	}
+	text := func(args ...string) string {
+		given := func(b string) bool {
+			key, _, _ := strings.Cut(b, "=")
+			return slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, key+"=") })
+		}
+		args = append(slices.DeleteFunc(slices.Clone(base), given), args...)
+		if len(args) == 0 {
+			return m.Name
+		}
+		return m.Name + ":" + strings.Join(args, ",")
+	}
+	plain := text()
+	if s, err := in.parse(m, plain); err != nil {
 		return nil, 0, err
 	} else if _, err := s.New(); err != nil && has("capacity") {
-		plain += ":capacity=64KiB" // the model has no default
+		plain = text("capacity=64KiB") // the model has no default
 	}
 	specs = append([]string{plain}, golden...)
 	must = len(specs)
@@ -106,12 +135,8 @@ func Specs(m *heapmodel.Model) (specs []string, must int, err error) {
 		sized = append(sized, "grow=64KiB")
 	}
 	add := func(args ...string) {
-		text := m.Name
-		if args = slices.DeleteFunc(args, func(a string) bool { return a == "" }); len(args) > 0 {
-			text += ":" + strings.Join(args, ",")
-		}
-		if !slices.Contains(specs, text) {
-			specs = append(specs, text)
+		if t := text(args...); !slices.Contains(specs, t) {
+			specs = append(specs, t)
 		}
 	}
 	for _, p := range m.Params {
@@ -121,6 +146,16 @@ func Specs(m *heapmodel.Model) (specs []string, must int, err error) {
 			values = []string{"true", "false"}
 		case p.Kind == heapmodel.ParamRegions:
 			add(p.Key + "=8192@0+4096@16384+20480@65536")
+		case p.Kind == heapmodel.ParamSpecs:
+			for i := range inner {
+				add(p.Key + "=" + inner[i])
+				if i > 0 {
+					add(p.Key + "=" + inner[i-1] + "+" + inner[i])
+				}
+			}
+			if len(inner) > 0 {
+				add(p.Key + "=" + strings.Join(inner, "+"))
+			}
 		case p.Key == "capacity":
 			add("capacity=5000")
 			add("capacity=32777")
@@ -248,7 +283,11 @@ func checkSteady(s *heapmodel.Spec) error {
 	}
 	tr := makeTrace("soak", tasteOf(s, h).soak(11, 2000))
 	freeAll(tr)
-	p := newPlayer(h, tr)
+	const warm, counted = 4, 4
+	p, err := newPlayerOf(h, tr, warm+1+counted)
+	if err != nil {
+		return err
+	}
 	run := func() {
 		for _, o := range tr.Ops {
 			p.play(o)
@@ -257,10 +296,11 @@ func checkSteady(s *heapmodel.Spec) error {
 	}
 	// The tables of a heap that does not return to its first state may grow
 	// for a few rounds.
-	for range 4 {
+	for range warm {
 		run()
 	}
-	if allocs := testing.AllocsPerRun(4, run); allocs != 0 {
+	// It makes one run before it counts.
+	if allocs := testing.AllocsPerRun(counted, run); allocs != 0 {
 		return fmt.Errorf("%v allocations in %d operations of a steady state, want 0", allocs, len(tr.Ops))
 	}
 	return nil
@@ -282,6 +322,9 @@ func checkDead(s *heapmodel.Spec) error {
 			return err
 		}
 		var refs [3]heapmodel.Ref
+		if _, err := newPlayer(h, makeTrace("dead", []step{{kind: Alloc, size: 24}, {kind: Alloc, size: 24}, {kind: Alloc, size: 24}})); err != nil {
+			return err
+		}
 		for i := range refs {
 			ok := false
 			if refs[i], ok = h.Alloc(24, 0); !ok || refs[i] == heapmodel.NullRef {

@@ -1,6 +1,7 @@
 package modeltest
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/fragprof/fragprof/heapmodel"
@@ -9,13 +10,23 @@ import (
 // Fuzz fuzzes the model: bytes choose a spec and the operations, a Shadow
 // judges them. Use it as the body of a fuzz target.
 func Fuzz(f *testing.F, m *heapmodel.Model) {
-	specs, must, err := Specs(m)
+	f.Helper()
+	Inside(nil).Fuzz(f, m)
+}
+
+// Fuzz fuzzes a model with others inside. Specs are taken in addition to those
+// of Inside.Specs.
+func (in Inside) Fuzz(f *testing.F, m *heapmodel.Model, more ...string) {
+	f.Helper()
+	specs, must, err := in.Specs(m)
+	specs = slices.Insert(specs, must, more...)
+	must += len(more)
 	if err != nil {
 		f.Fatal(err)
 	}
 	var heaps []*heapmodel.Spec
 	for i, text := range specs {
-		s, err := heapmodel.ParseSpec([]*heapmodel.Model{m}, text)
+		s, err := in.parse(m, text)
 		if err != nil {
 			f.Fatal(err)
 		}

@@ -17,14 +17,14 @@ import (
 // else with their hashes. A configuration is a subtest, a trace one below it.
 func Golden(t *testing.T, m *heapmodel.Model) {
 	t.Helper()
-	if golden(t, m, true) == 0 {
+	if goldenConfigs(t, m, true) == 0 {
 		t.Errorf("no configuration of model %s is in golden.tsv", m.Name)
 	}
 }
 
-// golden returns the number of configurations of the model. The long trace has
+// goldenConfigs returns the number of configurations of the model. The long trace has
 // more operations than all others together.
-func golden(t *testing.T, m *heapmodel.Model, long bool) (configs int) {
+func goldenConfigs(t *testing.T, m *heapmodel.Model, long bool) (configs int) {
 	t.Helper()
 	all, err := tables()
 	if err != nil {
@@ -37,7 +37,7 @@ func golden(t *testing.T, m *heapmodel.Model, long bool) (configs int) {
 		configs++
 		t.Run(rows[0].config, func(t *testing.T) {
 			t.Parallel()
-			s, err := heapmodel.ParseSpec([]*heapmodel.Model{m}, rows[0].spec)
+			s, err := Inside(nil).parse(m, rows[0].spec)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -144,7 +144,7 @@ func Catalog(t *testing.T, models []*heapmodel.Model, long bool) {
 	for _, m := range models {
 		t.Run(m.Name, func(t *testing.T) {
 			t.Parallel()
-			if golden(t, m, long) == 0 {
+			if goldenConfigs(t, m, long) == 0 {
 				t.Skip("there are no golden tables of the model")
 			}
 		})

@@ -2,6 +2,7 @@ package modeltest
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -96,6 +97,36 @@ func mixedSize(rng *rand.Rand) uint32 {
 	default:
 		return 4000 + rng.Uint32N(12384)
 	}
+}
+
+// driver replays operations [from, to) of a loop and returns the number of
+// failures.
+type driver func(refs []heapmodel.Ref, from, to int) (failures int)
+
+// driver returns what replays the loop through the heap. The error says why
+// there is nothing: the heap wants to know lifetimes, and a loop has no end.
+func (l *loop) driver(h heapmodel.Heap) (driver, error) {
+	if _, planned := h.(heapmodel.Planned); planned {
+		return nil, errors.New("a heap that plans cannot replay a loop without an end")
+	}
+	hinted, ok := h.(heapmodel.Hinted)
+	if !ok || hinted.Hints() == 0 {
+		return func(refs []heapmodel.Ref, from, to int) int { return l.replay(h, refs, from, to) }, nil
+	}
+	if err := hinted.Bind(Sites()); err != nil {
+		return nil, err
+	}
+	sites := uint32(len(Sites()))
+	return func(refs []heapmodel.Ref, from, to int) (failures int) {
+		for i := from; i < to; i++ {
+			if l.kind[i] != Free {
+				slot := l.slot[i]
+				hinted.Hint(heapmodel.Hint{Site: slot % sites, Thread: slot % Threads, Life: uint64(l.size[i]) << (slot % 16)})
+			}
+			failures += l.replay(h, refs, i, i+1)
+		}
+		return failures
+	}, nil
 }
 
 // replay is the loop that is timed. It returns the number of failures.

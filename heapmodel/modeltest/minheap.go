@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/fragprof/fragprof/heapmodel"
+	"github.com/fragprof/fragprof/heapmodel/golden"
 )
 
 // minheapSpecs says how to give an original of minheap.tsv its size; each %d is
@@ -124,7 +125,7 @@ func MinHeap(t *testing.T, m *heapmodel.Model, every bool) {
 				}
 			}
 			for _, size := range sizes {
-				s, err := heapmodel.ParseSpec([]*heapmodel.Model{m}, fmt.Sprintf(form, size))
+				s, err := Inside(nil).parse(m, fmt.Sprintf(form, size))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -132,7 +133,10 @@ func MinHeap(t *testing.T, m *heapmodel.Model, every bool) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				failed := firstFailure(h, tr)
+				failed, err := firstFailure(h, tr)
+				if err != nil {
+					t.Fatal(err)
+				}
 				switch {
 				case row.passes(size) && failed >= 0:
 					t.Errorf("%s: line %d: %s: fails, the original passes the trace", s, failed+1, tr.Ops[failed])
@@ -149,12 +153,15 @@ func MinHeap(t *testing.T, m *heapmodel.Model, every bool) {
 
 // firstFailure returns the index of the first operation that the heap cannot
 // serve, -1 if there is none.
-func firstFailure(h heapmodel.Heap, t *Trace) int {
-	p := newPlayer(h, t)
+func firstFailure(h heapmodel.Heap, t *Trace) (int, error) {
+	p, err := newPlayer(h, t)
+	if err != nil {
+		return 0, err
+	}
 	for i, o := range t.Ops {
-		if p.play(o) == heapmodel.Null {
-			return i
+		if p.play(o) == golden.Null {
+			return i, nil
 		}
 	}
-	return -1
+	return -1, nil
 }

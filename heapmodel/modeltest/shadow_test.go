@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/fragprof/fragprof/heapmodel"
+	"github.com/fragprof/fragprof/heapmodel/golden"
 	"pgregory.net/rapid"
 )
 
@@ -157,7 +158,10 @@ func TestRandomTracesCover(t *testing.T) {
 		if err != nil {
 			rt.Fatal(err)
 		}
-		p := newPlayer(h, tr)
+		p, err := newPlayer(h, tr)
+		if err != nil {
+			rt.Fatal(err)
+		}
 		for _, o := range tr.Ops {
 			seen[string(o.Kind)]++
 			a := p.play(o)
@@ -166,9 +170,9 @@ func TestRandomTracesCover(t *testing.T) {
 				"largest size":   o.Size > 1<<60,
 				"aligned":        o.Align > 8,
 				"largest align":  o.Align >= 1<<28,
-				"failed alloc":   o.Kind == Alloc && o.Size > 0 && a == heapmodel.Null,
-				"failed realloc": o.Kind == Realloc && o.Size > 0 && a == heapmodel.Null,
-				"free of dead":   a == skipped,
+				"failed alloc":   o.Kind == Alloc && o.Size > 0 && a == golden.Null,
+				"failed realloc": o.Kind == Realloc && o.Size > 0 && a == golden.Null,
+				"free of dead":   a == golden.Skipped,
 			} {
 				if is {
 					seen[what]++

@@ -1,10 +1,6 @@
 package newlibnano_test
 
 import (
-	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"testing"
 
 	"github.com/fragprof/fragprof/heapmodel"
@@ -21,52 +17,7 @@ func TestTable(t *testing.T)     { oracle.Table(t, newlibnano.Model, "newlib-nan
 
 func open(t *testing.T, spec string) heapmodel.Heap {
 	t.Helper()
-	s, err := heapmodel.ParseSpec([]*heapmodel.Model{newlibnano.Model}, spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h, err := s.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return h
-}
-
-func alloc(t *testing.T, h heapmodel.Heap, size uint64, align uint32) heapmodel.Ref {
-	t.Helper()
-	r, ok := h.Alloc(size, align)
-	if !ok {
-		t.Fatalf("alloc of %d bytes fails", size)
-	}
-	return r
-}
-
-func wantLayout(t *testing.T, h heapmodel.Heap, want string) {
-	t.Helper()
-	if got := oracle.Layout(h); got != want {
-		t.Errorf("blocks\n got %s\nwant %s", got, want)
-	}
-	if err := h.Check(); err != nil {
-		t.Error(err)
-	}
-}
-
-// final replays a trace and returns the break that the heap reports.
-func final(t *testing.T, spec, trace string) uint64 {
-	t.Helper()
-	tr, err := modeltest.LoadTrace(trace)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := open(t, spec)
-	modeltest.Answers(h, tr)
-	for _, stat := range h.(heapmodel.Native).Native() {
-		if stat.Key == "break" {
-			return stat.Value
-		}
-	}
-	t.Fatal("the heap reports no break")
-	return 0
+	return oracle.Open(t, newlibnano.Model, spec)
 }
 
 // TestBreaks compares the break at the end with the originals', by the whole
@@ -83,46 +34,11 @@ func TestBreaks(t *testing.T) {
 		{"newlib-nano:version=3.3.0", "realloc", 61116},
 		{"newlib-nano:version=4.1.0", "realloc", 58048},
 	} {
-		if got := final(t, c.spec, c.trace); got != c.want {
+		if got := oracle.Break(t, newlibnano.Model, c.spec, c.trace); got != c.want {
 			t.Errorf("%s: %s: break at %d, want %d", c.spec, c.trace, got, c.want)
 		}
 	}
-	dir := modeltest.SharedDir()
-	if dir == "" {
-		t.Skip("the other breaks are only in the full test material")
-	}
-	specs := map[string]string{}
-	for _, row := range rows(t, filepath.Join(dir, "golden", "configs.tsv"), "newlib-nano", 0) {
-		specs[row[1]] = row[2]
-	}
-	table := rows(t, filepath.Join(dir, "golden", "golden-summary.tsv"), "newlib-nano", 1)
-	if len(table) < 90 {
-		t.Errorf("the table has %d rows", len(table))
-	}
-	for _, row := range table {
-		want, err := strconv.ParseUint(row[6], 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := final(t, specs[row[2]], row[3]); got != want {
-			t.Errorf("%s: %s: break at %d, want %d", row[2], row[3], got, want)
-		}
-	}
-}
-
-// rows returns the rows of a table that name a heap in the column.
-func rows(t *testing.T, path, heap string, column int) (out [][]string) {
-	t.Helper()
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(text)) {
-		if row := strings.Split(strings.TrimRight(line, "\n"), "\t"); len(row) > column && row[column] == heap {
-			out = append(out, row)
-		}
-	}
-	return out
+	oracle.Breaks(t, newlibnano.Model, "newlib-nano")
 }
 
 // A few rows of the originals' table, for when it is not there.
@@ -146,7 +62,7 @@ func TestFigures(t *testing.T) {
 }
 
 func TestBadConfigs(t *testing.T) {
-	for _, c := range []struct{ spec, want string }{
+	oracle.BadConfigs(t, newlibnano.Model, [][2]string{
 		{"newlib-nano:grow=0", "grow=0: needs at least 12 bytes"},
 		{"newlib-nano:grow=11", "needs at least 12 bytes"},
 		{"newlib-nano:grow=15,ptr=64", "needs at least 16 bytes"},
@@ -154,15 +70,7 @@ func TestBadConfigs(t *testing.T) {
 		{"newlib-nano:grow=32GiB,ptr=64", "the most is 34359738360 bytes"},
 		{"newlib-nano:version=4.2.0", "not modelled"},
 		{"newlib-nano:version=4.2.9", "not modelled"},
-	} {
-		s, err := heapmodel.ParseSpec([]*heapmodel.Model{newlibnano.Model}, c.spec)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := s.New(); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: error %v, want one with %q", c.spec, err, c.want)
-		}
-	}
+	})
 }
 
 // The least heaps hold one object and no more.
@@ -173,22 +81,22 @@ func TestLeastHeaps(t *testing.T) {
 		{"newlib-nano:grow=12,version=3.3.0", "0+12"},
 	} {
 		h := open(t, c.spec)
-		wantLayout(t, h, "")
-		r := alloc(t, h, 0, 0)
-		wantLayout(t, h, c.want)
+		oracle.WantLayout(t, h, "")
+		r := oracle.Alloc(t, h, 0)
+		oracle.WantLayout(t, h, c.want)
 		if _, ok := h.Alloc(0, 0); ok {
 			t.Errorf("%s: holds two objects", c.spec)
 		}
 		h.Free(r)
-		alloc(t, h, 1, 0)
-		wantLayout(t, h, c.want)
+		oracle.Alloc(t, h, 1)
+		oracle.WantLayout(t, h, c.want)
 	}
 }
 
 func TestImpossibleRequests(t *testing.T) {
 	for _, spec := range []string{"newlib-nano:grow=4GiB", "newlib-nano:grow=34359738360,ptr=64"} {
 		h := open(t, spec)
-		r := alloc(t, h, 100, 0)
+		r := oracle.Alloc(t, h, 100)
 		want := oracle.Layout(h)
 		for _, size := range []uint64{1<<31 - 8, 1 << 31, 1 << 32, 1<<62 - 1, heapmodel.MaxSize} {
 			for _, align := range []uint32{0, 1, 8, heapmodel.MaxAlign} {
@@ -203,9 +111,9 @@ func TestImpossibleRequests(t *testing.T) {
 		if _, ok := h.Alloc(1, heapmodel.MaxAlign); ok {
 			t.Errorf("%s: an object aligned to 2^31 is placed", spec)
 		}
-		wantLayout(t, h, want)
+		oracle.WantLayout(t, h, want)
 		// The largest chunk is a word short of 2^31.
-		big := alloc(t, h, 1<<31-16, 0)
+		big := oracle.Alloc(t, h, 1<<31-16)
 		if err := h.Check(); err != nil {
 			t.Error(err)
 		}
@@ -224,19 +132,19 @@ func TestSplits(t *testing.T) {
 		{"newlib-nano:ptr=64", "0+24 24-40 64+16"},
 	} {
 		h := open(t, c.spec)
-		r := alloc(t, h, 52, 0)
-		alloc(t, h, 4, 0)
+		r := oracle.Alloc(t, h, 52)
+		oracle.Alloc(t, h, 4)
 		h.Free(r)
-		alloc(t, h, 16, 0)
-		wantLayout(t, h, c.want)
+		oracle.Alloc(t, h, 16)
+		oracle.WantLayout(t, h, c.want)
 	}
 	// A remainder below the least chunk stays with the object.
 	h := open(t, "newlib-nano")
-	r := alloc(t, h, 24, 0)
-	alloc(t, h, 4, 0)
+	r := oracle.Alloc(t, h, 24)
+	oracle.Alloc(t, h, 4)
 	h.Free(r)
-	alloc(t, h, 16, 0)
-	wantLayout(t, h, "0+32 32+12")
+	oracle.Alloc(t, h, 16)
+	oracle.WantLayout(t, h, "0+32 32+12")
 }
 
 // The last chunk is extended only where the break cannot rise by a whole one.
@@ -253,22 +161,22 @@ func TestExtension(t *testing.T) {
 		{"newlib-nano:grow=132,version=4.1.0", "0+48 48-32 80+52", true},
 	} {
 		h := open(t, c.spec)
-		alloc(t, h, 40, 0)
-		h.Free(alloc(t, h, 24, 0))
+		oracle.Alloc(t, h, 40)
+		h.Free(oracle.Alloc(t, h, 24))
 		if _, ok := h.Alloc(44, 0); ok != c.ok {
 			t.Errorf("%s: got %v, want %v", c.spec, ok, c.ok)
 		}
-		wantLayout(t, h, c.want)
+		oracle.WantLayout(t, h, c.want)
 	}
 	// A free chunk below a used one is not the last of the arena.
 	h := open(t, "newlib-nano:grow=100")
-	r := alloc(t, h, 40, 0)
-	alloc(t, h, 40, 0)
+	r := oracle.Alloc(t, h, 40)
+	oracle.Alloc(t, h, 40)
 	h.Free(r)
 	if _, ok := h.Alloc(44, 0); ok {
 		t.Error("a chunk inside the arena is extended")
 	}
-	wantLayout(t, h, "0-48 48+48")
+	oracle.WantLayout(t, h, "0-48 48+48")
 }
 
 func TestRealloc(t *testing.T) {
@@ -287,19 +195,19 @@ func TestRealloc(t *testing.T) {
 		{"newlib-nano", 0, "0-48 48+12"},
 	} {
 		h := open(t, c.spec)
-		r := alloc(t, h, 40, 0)
-		alloc(t, h, 4, 0)
+		r := oracle.Alloc(t, h, 40)
+		oracle.Alloc(t, h, 4)
 		s, ok := h.Realloc(r, c.size, 0)
 		if !ok || (s == heapmodel.NullRef) != (c.size == 0) {
 			t.Errorf("%s: realloc to %d: got %d, %v", c.spec, c.size, s, ok)
 		}
-		wantLayout(t, h, c.want)
+		oracle.WantLayout(t, h, c.want)
 	}
 	h := open(t, "newlib-nano")
 	if r, ok := h.Realloc(heapmodel.NullRef, 0, 0); !ok || r == heapmodel.NullRef {
 		t.Error("realloc of a null pointer to 0 bytes gives no object")
 	}
-	wantLayout(t, h, "0+12")
+	oracle.WantLayout(t, h, "0+12")
 }
 
 func TestMemalign(t *testing.T) {
@@ -322,12 +230,12 @@ func TestMemalign(t *testing.T) {
 		{"newlib-nano:ptr=64,version=3.3.0", 5, 8, 8, ""}, // layout not of interest
 	} {
 		h := open(t, c.spec)
-		r := alloc(t, h, c.size, c.align)
+		r := oracle.AllocAligned(t, h, c.size, c.align)
 		if a := h.Addr(r); a != c.addr {
 			t.Errorf("%s: %d bytes aligned to %d are at %d, want %d", c.spec, c.size, c.align, a, c.addr)
 		}
 		if c.want != "" {
-			wantLayout(t, h, c.want)
+			oracle.WantLayout(t, h, c.want)
 		}
 		h.Free(r)
 		if u := h.Usage(); u.FreeBlocks != 1 || u.Allocated != 0 {

@@ -3,7 +3,6 @@ package nuttx
 import (
 	"flag"
 	"math/rand/v2"
-	"strings"
 	"testing"
 
 	"github.com/fragprof/fragprof/heapmodel"
@@ -38,41 +37,9 @@ func TestFigures(t *testing.T) {
 	}
 }
 
-func parse(t *testing.T, spec string) *heapmodel.Spec {
-	t.Helper()
-	s, err := heapmodel.ParseSpec([]*heapmodel.Model{Model}, spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
 func open(t *testing.T, spec string) heapmodel.Heap {
 	t.Helper()
-	h, err := parse(t, spec).New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return h
-}
-
-func alloc(t *testing.T, h heapmodel.Heap, size uint64, align uint32) heapmodel.Ref {
-	t.Helper()
-	r, ok := h.Alloc(size, align)
-	if !ok {
-		t.Fatalf("alloc of %d bytes, align %d, fails", size, align)
-	}
-	return r
-}
-
-func wantLayout(t *testing.T, h heapmodel.Heap, want string) {
-	t.Helper()
-	if got := oracle.Layout(h); got != want {
-		t.Errorf("blocks\n got %s\nwant %s", got, want)
-	}
-	if err := h.Check(); err != nil {
-		t.Error(err)
-	}
+	return oracle.Open(t, Model, spec)
 }
 
 func TestEmptyHeaps(t *testing.T) {
@@ -91,7 +58,7 @@ func TestEmptyHeaps(t *testing.T) {
 		{"nuttx-mm:capacity=4294967295", "364-4294966920", 368},
 	} {
 		h := open(t, c.spec)
-		wantLayout(t, h, c.want)
+		oracle.WantLayout(t, h, c.want)
 		u := h.Usage()
 		if u.Overhead != u.Arena-u.Free || u.HighWater != 0 || h.LargestFree() != u.Free {
 			t.Errorf("%s: %+v", c.spec, u)
@@ -99,25 +66,21 @@ func TestEmptyHeaps(t *testing.T) {
 		if s := h.(heapmodel.Native).Native(); s[0].Value != u.Free || s[1].Value != u.Free || s[2].Value != u.Free+16 {
 			t.Errorf("%s: figures %v", c.spec, s)
 		}
-		if a := h.Addr(alloc(t, h, 0, 0)); a != c.first {
+		if a := h.Addr(oracle.Alloc(t, h, 0)); a != c.first {
 			t.Errorf("%s: the first object is at %d, want %d", c.spec, a, c.first)
 		}
 	}
 }
 
 func TestBadConfigs(t *testing.T) {
-	for _, c := range []struct{ spec, want string }{
+	oracle.BadConfigs(t, Model, [][2]string{
 		{"nuttx-mm:capacity=0", "capacity=0: needs at least 384 bytes"},
 		{"nuttx-mm:capacity=383", "capacity=383: needs at least 384 bytes"},
 		{"nuttx-mm:capacity=31,control=0", "capacity=31: needs at least 32 bytes"},
 		{"nuttx-mm:capacity=4GiB", "the most is 4294967295 bytes"},
 		{"nuttx-mm:capacity=0xffffffffffffffff", "the most is"},
 		{"nuttx-mm:control=1MiB", "control=1MiB: the most is 65536 bytes"},
-	} {
-		if _, err := parse(t, c.spec).New(); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: error %v, want one with %q", c.spec, err, c.want)
-		}
-	}
+	})
 }
 
 func TestSplits(t *testing.T) {
@@ -134,8 +97,8 @@ func TestSplits(t *testing.T) {
 		{116, "364+120"},
 	} {
 		h := open(t, "nuttx-mm:capacity=488")
-		alloc(t, h, c.size, 0)
-		wantLayout(t, h, c.want)
+		oracle.Alloc(t, h, c.size)
+		oracle.WantLayout(t, h, c.want)
 		if need := h.Need(c.size, 0); need > h.Usage().Allocated {
 			t.Errorf("%d bytes need %d", c.size, need)
 		}
@@ -167,7 +130,7 @@ func TestHugeRequestsFail(t *testing.T) {
 				t.Errorf("%s: %d bytes, align %d, need %d", spec, c.size, c.align, need)
 			}
 		}
-		alloc(t, h, free-4, 0)
+		oracle.Alloc(t, h, free-4)
 	}
 }
 
@@ -186,15 +149,15 @@ func TestBestFit(t *testing.T) {
 		h := open(t, "nuttx-mm:capacity=4KiB")
 		var refs []heapmodel.Ref
 		for _, size := range []uint64{36, 20, 36, 60} {
-			refs = append(refs, alloc(t, h, size, 0))
-			alloc(t, h, 12, 0)
+			refs = append(refs, oracle.Alloc(t, h, size))
+			oracle.Alloc(t, h, 12)
 		}
 		for _, r := range refs {
 			h.Free(r)
 		}
-		wantLayout(t, h, "364-40 404+16 420-24 444+16 460-40 500+16 516-64 580+16 596-3496")
+		oracle.WantLayout(t, h, "364-40 404+16 420-24 444+16 460-40 500+16 516-64 580+16 596-3496")
 		before := h.Usage().Steps
-		if a := h.Addr(alloc(t, h, c.size, 0)); a != c.at {
+		if a := h.Addr(oracle.Alloc(t, h, c.size)); a != c.at {
 			t.Errorf("%d bytes are at %d, want %d", c.size, a, c.at)
 		}
 		if got := h.Usage().Steps - before; got != c.steps {
@@ -233,9 +196,9 @@ func TestRealloc(t *testing.T) {
 			h := open(t, "nuttx-mm:capacity=1000")
 			var refs []heapmodel.Ref
 			for _, size := range []uint64{100, 100, 36, 12} {
-				refs = append(refs, alloc(t, h, size, 0))
+				refs = append(refs, oracle.Alloc(t, h, size))
 			}
-			wantLayout(t, h, all)
+			oracle.WantLayout(t, h, all)
 			for _, i := range c.free {
 				h.Free(refs[i])
 			}
@@ -243,7 +206,7 @@ func TestRealloc(t *testing.T) {
 			if !ok || h.Addr(s) != c.at {
 				t.Errorf("got %d at %d, %t; want %d", s, h.Addr(s), ok, c.at)
 			}
-			wantLayout(t, h, c.want)
+			oracle.WantLayout(t, h, c.want)
 			if got := h.(heapmodel.Native).Native()[0].Value; got != h.Usage().Free+c.drift {
 				t.Errorf("free bytes reported %d, want %d and %d", got, h.Usage().Free, c.drift)
 			}
@@ -255,8 +218,8 @@ func TestRealloc(t *testing.T) {
 // original does.
 func TestFreeBytesDrift(t *testing.T) {
 	h := open(t, "nuttx-mm:capacity=488")
-	a := alloc(t, h, 20, 0)
-	alloc(t, h, 12, 0)
+	a := oracle.Alloc(t, h, 20)
+	oracle.Alloc(t, h, 12)
 	for range 100 {
 		h.Realloc(a, 12, 0)
 	}
@@ -271,13 +234,13 @@ func TestFreeBytesDrift(t *testing.T) {
 
 func TestReallocFails(t *testing.T) {
 	h := open(t, "nuttx-mm:capacity=1000")
-	a := alloc(t, h, 300, 0)
-	alloc(t, h, 12, 0)
+	a := oracle.Alloc(t, h, 300)
+	oracle.Alloc(t, h, 12)
 	for _, size := range []uint64{309, 616, 1 << 32, heapmodel.MaxSize} {
 		if s, ok := h.Realloc(a, size, 0); ok || s != a {
 			t.Errorf("%d bytes: got %d, %t; want a failure", size, s, ok)
 		}
-		wantLayout(t, h, "364+304 668+16 684-312")
+		oracle.WantLayout(t, h, "364+304 668+16 684-312")
 	}
 	if s, ok := h.Realloc(heapmodel.NullRef, 40, 0); !ok || h.Addr(s) != 688 {
 		t.Errorf("realloc of a null pointer: got %d, %t; want a new object at 688", s, ok)
@@ -301,12 +264,12 @@ func TestAligned(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := open(t, "nuttx-mm:capacity=1000")
-			alloc(t, h, c.first, 0)
-			r := alloc(t, h, c.size, c.align)
+			oracle.Alloc(t, h, c.first)
+			r := oracle.AllocAligned(t, h, c.size, c.align)
 			if a := h.Addr(r); uint64(a)%uint64(c.align) != 0 {
 				t.Errorf("address %d is no multiple of %d", a, c.align)
 			}
-			wantLayout(t, h, c.want)
+			oracle.WantLayout(t, h, c.want)
 			if got := h.(heapmodel.Native).Native()[0].Value; got != h.Usage().Free {
 				t.Errorf("free bytes reported %d, want %d", got, h.Usage().Free)
 			}
@@ -368,7 +331,7 @@ func TestCheckFindsDamage(t *testing.T) {
 			h := open(t, "nuttx-mm").(*heap)
 			var refs []heapmodel.Ref
 			for range 4 {
-				refs = append(refs, alloc(t, h, 40, 0))
+				refs = append(refs, oracle.Alloc(t, h, 40))
 			}
 			h.Free(refs[1])
 			if err := h.Check(); err != nil {

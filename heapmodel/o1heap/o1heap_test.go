@@ -4,10 +4,10 @@ import (
 	"flag"
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/fragprof/fragprof/heapmodel"
+	"github.com/fragprof/fragprof/heapmodel/golden"
 	"github.com/fragprof/fragprof/heapmodel/internal/oracle"
 	"github.com/fragprof/fragprof/heapmodel/modeltest"
 	"github.com/fragprof/fragprof/heapmodel/o1heap"
@@ -41,34 +41,7 @@ func TestFigures(t *testing.T) {
 
 func open(t *testing.T, spec string) heapmodel.Heap {
 	t.Helper()
-	s, err := heapmodel.ParseSpec([]*heapmodel.Model{o1heap.Model}, spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h, err := s.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return h
-}
-
-func alloc(t *testing.T, h heapmodel.Heap, size uint64) heapmodel.Ref {
-	t.Helper()
-	r, ok := h.Alloc(size, 0)
-	if !ok {
-		t.Fatalf("alloc of %d bytes fails", size)
-	}
-	return r
-}
-
-func wantLayout(t *testing.T, h heapmodel.Heap, want string) {
-	t.Helper()
-	if got := oracle.Layout(h); got != want {
-		t.Errorf("blocks\n got %s\nwant %s", got, want)
-	}
-	if err := h.Check(); err != nil {
-		t.Error(err)
-	}
+	return oracle.Open(t, o1heap.Model, spec)
 }
 
 func TestEmptyHeaps(t *testing.T) {
@@ -85,7 +58,7 @@ func TestEmptyHeaps(t *testing.T) {
 	} {
 		t.Run(c.spec, func(t *testing.T) {
 			h := open(t, c.spec)
-			wantLayout(t, h, c.want)
+			oracle.WantLayout(t, h, c.want)
 			if u := h.Usage(); u.Overhead != c.overhead || u.HighWater != 0 {
 				t.Errorf("overhead %d, high-water mark %d; want %d, 0", u.Overhead, u.HighWater, c.overhead)
 			}
@@ -94,21 +67,13 @@ func TestEmptyHeaps(t *testing.T) {
 }
 
 func TestBadConfigs(t *testing.T) {
-	for _, c := range []struct{ spec, want string }{
+	oracle.BadConfigs(t, o1heap.Model, [][2]string{
 		{"o1heap:capacity=0", "capacity 0: needs at least 192 bytes"},
 		{"o1heap:capacity=191", "capacity 191: needs at least 192 bytes"},
 		{"o1heap:capacity=639,ptr=64", "capacity 639: needs at least 640 bytes"},
 		{"o1heap:capacity=2147483840", "the most is 2147483839 bytes"},
 		{"o1heap:capacity=1TiB,ptr=64", "the most is 137438953535 bytes"},
-	} {
-		s, err := heapmodel.ParseSpec([]*heapmodel.Model{o1heap.Model}, c.spec)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := s.New(); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: error %v, want one with %q", c.spec, err, c.want)
-		}
-	}
+	})
 }
 
 func TestLargestCapacities(t *testing.T) {
@@ -125,7 +90,7 @@ func TestLargestCapacities(t *testing.T) {
 				t.Errorf("%s: %d bytes need %d", c.spec, size, need)
 			}
 		}
-		alloc(t, h, c.largest)
+		oracle.Alloc(t, h, c.largest)
 		if err := h.Check(); err != nil {
 			t.Error(err)
 		}
@@ -137,7 +102,7 @@ func TestSizeZero(t *testing.T) {
 	if r, ok := h.Alloc(0, 0); r != heapmodel.NullRef || !ok || h.Need(0, 0) != 0 {
 		t.Errorf("got %d, %t; want a null pointer that is no failure", r, ok)
 	}
-	wantLayout(t, h, "160-65376")
+	oracle.WantLayout(t, h, "160-65376")
 }
 
 func TestBlocksArePowersOfTwo(t *testing.T) {
@@ -157,10 +122,10 @@ func TestBlocksArePowersOfTwo(t *testing.T) {
 		{"o1heap:ptr=64", 32736, 32768},
 	} {
 		h := open(t, c.spec)
-		r := alloc(t, h, c.size)
+		r := oracle.Alloc(t, h, c.size)
 		for b := range h.Blocks() {
 			if b.Used && (b.Size != c.block || b.Payload != h.Addr(r) || uint64(b.Payload-b.Addr) != uint64(h.Align())) {
-				t.Errorf("%s: %d bytes: %s, want a block of %d", c.spec, c.size, modeltest.FormatBlock(b), c.block)
+				t.Errorf("%s: %d bytes: %s, want a block of %d", c.spec, c.size, golden.FormatBlock(b), c.block)
 			}
 		}
 		if need := h.Need(c.size, 0); need != c.block {
@@ -171,38 +136,38 @@ func TestBlocksArePowersOfTwo(t *testing.T) {
 
 func TestPlacement(t *testing.T) {
 	h := open(t, "o1heap:capacity=4256")
-	a, b, c := alloc(t, h, 40), alloc(t, h, 100), alloc(t, h, 1)
-	alloc(t, h, 1)
-	wantLayout(t, h, "160+64 224+128 352+32 384+32 416-3840")
+	a, b, c := oracle.Alloc(t, h, 40), oracle.Alloc(t, h, 100), oracle.Alloc(t, h, 1)
+	oracle.Alloc(t, h, 1)
+	oracle.WantLayout(t, h, "160+64 224+128 352+32 384+32 416-3840")
 	h.Free(a)
 	h.Free(c)
-	wantLayout(t, h, "160-64 224+128 352-32 384+32 416-3840")
+	oracle.WantLayout(t, h, "160-64 224+128 352-32 384+32 416-3840")
 	h.Free(b)
 	// The 224 bytes lie in the bin of 128: a request for 256 passes them over,
 	// as it would if they were 255.
-	wantLayout(t, h, "160-224 384+32 416-3840")
-	alloc(t, h, 200)
-	wantLayout(t, h, "160-224 384+32 416+256 672-3584")
-	alloc(t, h, 100)
-	wantLayout(t, h, "160+128 288-96 384+32 416+256 672-3584")
+	oracle.WantLayout(t, h, "160-224 384+32 416-3840")
+	oracle.Alloc(t, h, 200)
+	oracle.WantLayout(t, h, "160-224 384+32 416+256 672-3584")
+	oracle.Alloc(t, h, 100)
+	oracle.WantLayout(t, h, "160+128 288-96 384+32 416+256 672-3584")
 	// 96 bytes are in the bin of 64.
-	alloc(t, h, 48)
-	wantLayout(t, h, "160+128 288+64 352-32 384+32 416+256 672-3584")
+	oracle.Alloc(t, h, 48)
+	oracle.WantLayout(t, h, "160+128 288+64 352-32 384+32 416+256 672-3584")
 }
 
 func TestTheLastFreedIsTheFirstUsed(t *testing.T) {
 	h := open(t, "o1heap")
 	var refs []heapmodel.Ref
 	for range 6 {
-		refs = append(refs, alloc(t, h, 40))
+		refs = append(refs, oracle.Alloc(t, h, 40))
 	}
 	first, second := h.Addr(refs[0]), h.Addr(refs[2])
 	h.Free(refs[0])
 	h.Free(refs[2])
-	if got := h.Addr(alloc(t, h, 40)); got != second {
+	if got := h.Addr(oracle.Alloc(t, h, 40)); got != second {
 		t.Errorf("got %d, want %d, freed last", got, second)
 	}
-	if got := h.Addr(alloc(t, h, 40)); got != first {
+	if got := h.Addr(oracle.Alloc(t, h, 40)); got != first {
 		t.Errorf("got %d, want %d", got, first)
 	}
 }
@@ -210,16 +175,16 @@ func TestTheLastFreedIsTheFirstUsed(t *testing.T) {
 // Realloc is the program's own: also a shrink moves.
 func TestReallocMoves(t *testing.T) {
 	h := open(t, "o1heap")
-	r := alloc(t, h, 100)
+	r := oracle.Alloc(t, h, 100)
 	s, ok := h.Realloc(r, 10, 0)
 	if !ok || h.Addr(s) != 304 {
 		t.Errorf("got %d, %t; want a new object at 304", s, ok)
 	}
-	wantLayout(t, h, "160-128 288+32 320-65216")
+	oracle.WantLayout(t, h, "160-128 288+32 320-65216")
 	if again, ok := h.Realloc(s, 60000, 0); ok || again != s {
 		t.Errorf("got %d, %t; want a failure", again, ok)
 	}
-	wantLayout(t, h, "160-128 288+32 320-65216")
+	oracle.WantLayout(t, h, "160-128 288+32 320-65216")
 }
 
 func TestSteps(t *testing.T) {
@@ -234,7 +199,7 @@ func TestSteps(t *testing.T) {
 		}
 	}
 	for range 3 {
-		want("alloc", 2, func() { refs = append(refs, alloc(t, h, 40)) }) // the bitmap, the block
+		want("alloc", 2, func() { refs = append(refs, oracle.Alloc(t, h, 40)) }) // the bitmap, the block
 	}
 	want("alloc that fails", 1, func() { h.Alloc(40000, 0) })
 	want("alloc beyond the capacity", 0, func() { h.Alloc(65376-15, 0) })
@@ -246,8 +211,8 @@ func TestSteps(t *testing.T) {
 
 func TestNative(t *testing.T) {
 	h := open(t, "o1heap")
-	r := alloc(t, h, 100)
-	alloc(t, h, 40)
+	r := oracle.Alloc(t, h, 100)
+	oracle.Alloc(t, h, 40)
 	h.Free(r)
 	h.Alloc(0, 0)
 	h.Alloc(70000, 0)
@@ -269,7 +234,7 @@ func TestNative(t *testing.T) {
 
 func TestRefsThatAreNotLive(t *testing.T) {
 	h := open(t, "o1heap")
-	a, b := alloc(t, h, 40), alloc(t, h, 40)
+	a, b := oracle.Alloc(t, h, 40), oracle.Alloc(t, h, 40)
 	h.Free(a)
 	for _, r := range []heapmodel.Ref{a, b + 1, b + 2, 0, 5, 1 << 31, heapmodel.NullRef - 1} {
 		func() {

@@ -1,10 +1,6 @@
 package picolibc_test
 
 import (
-	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"testing"
 
 	"github.com/fragprof/fragprof/heapmodel"
@@ -21,54 +17,7 @@ func TestTable(t *testing.T)     { oracle.Table(t, picolibc.Model, "picolibc") }
 
 func open(t *testing.T, spec string) heapmodel.Heap {
 	t.Helper()
-	s, err := heapmodel.ParseSpec([]*heapmodel.Model{picolibc.Model}, spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h, err := s.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return h
-}
-
-func alloc(t *testing.T, h heapmodel.Heap, size uint64, align uint32) heapmodel.Ref {
-	t.Helper()
-	r, ok := h.Alloc(size, align)
-	if !ok {
-		t.Fatalf("alloc of %d bytes fails", size)
-	}
-	return r
-}
-
-func wantLayout(t *testing.T, h heapmodel.Heap, want string) {
-	t.Helper()
-	if got := oracle.Layout(h); got != want {
-		t.Errorf("blocks\n got %s\nwant %s", got, want)
-	}
-	if err := h.Check(); err != nil {
-		t.Error(err)
-	}
-}
-
-func native(h heapmodel.Heap) map[string]uint64 {
-	out := map[string]uint64{}
-	for _, s := range h.(heapmodel.Native).Native() {
-		out[s.Key] = s.Value
-	}
-	return out
-}
-
-// final replays a trace and returns the break that the heap reports.
-func final(t *testing.T, spec, trace string) uint64 {
-	t.Helper()
-	tr, err := modeltest.LoadTrace(trace)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := open(t, spec)
-	modeltest.Answers(h, tr)
-	return native(h)["break"]
+	return oracle.Open(t, picolibc.Model, spec)
 }
 
 // TestBreaks compares the break at the end with the originals', by the whole
@@ -85,46 +34,11 @@ func TestBreaks(t *testing.T) {
 		{"picolibc:bucket=128", "aligned", 65516},
 		{"picolibc:bucket=128", "realloc", 63428},
 	} {
-		if got := final(t, c.spec, c.trace); got != c.want {
+		if got := oracle.Break(t, picolibc.Model, c.spec, c.trace); got != c.want {
 			t.Errorf("%s: %s: break at %d, want %d", c.spec, c.trace, got, c.want)
 		}
 	}
-	dir := modeltest.SharedDir()
-	if dir == "" {
-		t.Skip("the other breaks are only in the full test material")
-	}
-	specs := map[string]string{}
-	for _, row := range rows(t, filepath.Join(dir, "golden", "configs.tsv"), "picolibc", 0) {
-		specs[row[1]] = row[2]
-	}
-	table := rows(t, filepath.Join(dir, "golden", "golden-summary.tsv"), "picolibc", 1)
-	if len(table) < 45 {
-		t.Errorf("the table has %d rows", len(table))
-	}
-	for _, row := range table {
-		want, err := strconv.ParseUint(row[6], 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := final(t, specs[row[2]], row[3]); got != want {
-			t.Errorf("%s: %s: break at %d, want %d", row[2], row[3], got, want)
-		}
-	}
-}
-
-// rows returns the rows of a table that name a heap in the column.
-func rows(t *testing.T, path, heap string, column int) (out [][]string) {
-	t.Helper()
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(text)) {
-		if row := strings.Split(strings.TrimRight(line, "\n"), "\t"); len(row) > column && row[column] == heap {
-			out = append(out, row)
-		}
-	}
-	return out
+	oracle.Breaks(t, picolibc.Model, "picolibc")
 }
 
 // A few rows of the originals' table, for when it is not there.
@@ -148,7 +62,7 @@ func TestFigures(t *testing.T) {
 }
 
 func TestBadConfigs(t *testing.T) {
-	for _, c := range []struct{ spec, want string }{
+	oracle.BadConfigs(t, picolibc.Model, [][2]string{
 		{"picolibc:grow=0", "grow=0: needs at least 12 bytes"},
 		{"picolibc:grow=11", "needs at least 12 bytes"},
 		{"picolibc:grow=23,ptr=64", "needs at least 24 bytes"},
@@ -156,15 +70,7 @@ func TestBadConfigs(t *testing.T) {
 		{"picolibc:grow=64GiB,ptr=64", "the most is 68719476704 bytes"},
 		{"picolibc:bucket=15", "want 0, or 16 to 1048576 bytes"},
 		{"picolibc:bucket=1048577", "want 0, or 16 to 1048576 bytes"},
-	} {
-		s, err := heapmodel.ParseSpec([]*heapmodel.Model{picolibc.Model}, c.spec)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := s.New(); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: error %v, want one with %q", c.spec, err, c.want)
-		}
-	}
+	})
 }
 
 // The least heaps hold one object and no more.
@@ -174,15 +80,15 @@ func TestLeastHeaps(t *testing.T) {
 		{"picolibc:grow=24,ptr=64", "8+16"},
 	} {
 		h := open(t, c.spec)
-		wantLayout(t, h, "")
-		r := alloc(t, h, 0, 0)
-		wantLayout(t, h, c.want)
+		oracle.WantLayout(t, h, "")
+		r := oracle.Alloc(t, h, 0)
+		oracle.WantLayout(t, h, c.want)
 		if _, ok := h.Alloc(0, 0); ok {
 			t.Errorf("%s: holds two objects", c.spec)
 		}
 		h.Free(r)
-		alloc(t, h, 1, 0)
-		wantLayout(t, h, c.want)
+		oracle.Alloc(t, h, 1)
+		oracle.WantLayout(t, h, c.want)
 	}
 }
 
@@ -215,7 +121,7 @@ func TestLostBreak(t *testing.T) {
 func TestImpossibleRequests(t *testing.T) {
 	for _, spec := range []string{"picolibc:grow=1GiB", "picolibc:grow=1GiB,ptr=64,bucket=128"} {
 		h := open(t, spec)
-		r := alloc(t, h, 200, 0)
+		r := oracle.Alloc(t, h, 200)
 		want := oracle.Layout(h)
 		for _, size := range []uint64{1<<30 - 200, 1 << 31, 1 << 32, 1<<36 + 1, 1<<62 - 1, heapmodel.MaxSize} {
 			for _, align := range []uint32{0, 1, 8, heapmodel.MaxAlign} {
@@ -230,7 +136,7 @@ func TestImpossibleRequests(t *testing.T) {
 		if _, ok := h.Alloc(1, heapmodel.MaxAlign); ok {
 			t.Errorf("%s: an object aligned to 2^31 is placed", spec)
 		}
-		wantLayout(t, h, want)
+		oracle.WantLayout(t, h, want)
 	}
 }
 
@@ -258,21 +164,21 @@ func TestRealloc(t *testing.T) {
 		{"picolibc:bucket=128,ptr=64", true, 2, "8+80 88+32"}, // smallest bucket: 16 bytes and 16
 	} {
 		h := open(t, c.spec)
-		r := alloc(t, h, 44, 0)
+		r := oracle.Alloc(t, h, 44)
 		if c.above {
-			alloc(t, h, 4, 0)
+			oracle.Alloc(t, h, 4)
 		}
 		s, ok := h.Realloc(r, c.size, 0)
 		if failed := c.spec == "picolibc:grow=59"; ok == failed || ok && (s == heapmodel.NullRef) != (c.size == 0) {
 			t.Errorf("%s: realloc to %d: got %d, %v", c.spec, c.size, s, ok)
 		}
-		wantLayout(t, h, c.want)
+		oracle.WantLayout(t, h, c.want)
 	}
 	h := open(t, "picolibc")
 	if r, ok := h.Realloc(heapmodel.NullRef, 0, 0); !ok || r == heapmodel.NullRef {
 		t.Error("realloc of a null pointer to 0 bytes gives no object")
 	}
-	wantLayout(t, h, "4+8")
+	oracle.WantLayout(t, h, "4+8")
 }
 
 func TestMemalign(t *testing.T) {
@@ -291,10 +197,10 @@ func TestMemalign(t *testing.T) {
 		{"picolibc:bucket=128", 28, 8, 8, "4+32 36-40"},
 	} {
 		h := open(t, c.spec)
-		if a := h.Addr(alloc(t, h, c.size, c.align)); a != c.addr {
+		if a := h.Addr(oracle.AllocAligned(t, h, c.size, c.align)); a != c.addr {
 			t.Errorf("%s: %d bytes aligned to %d are at %d, want %d", c.spec, c.size, c.align, a, c.addr)
 		}
-		wantLayout(t, h, c.want)
+		oracle.WantLayout(t, h, c.want)
 	}
 }
 
@@ -302,37 +208,37 @@ func TestMemalign(t *testing.T) {
 // the list only by chance of their size.
 func TestBuckets(t *testing.T) {
 	h := open(t, "picolibc:bucket=128")
-	a, b := alloc(t, h, 16, 0), alloc(t, h, 20, 0)
-	c := alloc(t, h, 200, 0)
-	alloc(t, h, 120, 0)
-	wantLayout(t, h, "4+24 28+24 52+208 260+136")
+	a, b := oracle.Alloc(t, h, 16), oracle.Alloc(t, h, 20)
+	c := oracle.Alloc(t, h, 200)
+	oracle.Alloc(t, h, 120)
+	oracle.WantLayout(t, h, "4+24 28+24 52+208 260+136")
 	h.Free(b)
 	h.Free(a)
-	wantLayout(t, h, "4-24 28-24 52+208 260+136")
-	if n := native(h); n["bucket_bytes"] != 48 || n["bucket_blocks"] != 2 || n["free_bytes"] != 0 || n["free_blocks"] != 0 {
+	oracle.WantLayout(t, h, "4-24 28-24 52+208 260+136")
+	if n := oracle.Native(h); n["bucket_bytes"] != 48 || n["bucket_blocks"] != 2 || n["free_bytes"] != 0 || n["free_blocks"] != 0 {
 		t.Errorf("figures: %v", n)
 	}
-	if at := h.Addr(alloc(t, h, 1, 0)); at != 8 {
+	if at := h.Addr(oracle.Alloc(t, h, 1)); at != 8 {
 		t.Errorf("the newest of a bucket is at %d, want 8", at)
 	}
 	h.Free(c)
-	if n := native(h); n["bucket_blocks"] != 1 || n["free_bytes"] != 208 || n["free_blocks"] != 1 {
+	if n := oracle.Native(h); n["bucket_blocks"] != 1 || n["free_bytes"] != 208 || n["free_blocks"] != 1 {
 		t.Errorf("figures: %v", n)
 	}
 	// What remains of the free chunk, 72 bytes, is of a bucket's size.
-	alloc(t, h, 132, 0)
-	if n := native(h); n["bucket_blocks"] != 1 || n["bucket_bytes"] != 24 || h.Usage().FreeBlocks != 2 {
+	oracle.Alloc(t, h, 132)
+	if n := oracle.Native(h); n["bucket_blocks"] != 1 || n["bucket_bytes"] != 24 || h.Usage().FreeBlocks != 2 {
 		t.Errorf("a small request is served from the list: %v", n)
 	}
-	wantLayout(t, h, "4+24 28-24 52-208 260+136 396+136")
-	alloc(t, h, 133, 0)
-	wantLayout(t, h, "4+24 28-24 52+144 196-64 260+136 396+136")
+	oracle.WantLayout(t, h, "4+24 28-24 52-208 260+136 396+136")
+	oracle.Alloc(t, h, 133)
+	oracle.WantLayout(t, h, "4+24 28-24 52+144 196-64 260+136 396+136")
 	h = open(t, "picolibc:bucket=128")
-	d := alloc(t, h, 212, 0)
+	d := oracle.Alloc(t, h, 212)
 	h.Free(d)
-	alloc(t, h, 140, 0)
-	wantLayout(t, h, "4+144 148-72")
-	if n := native(h); n["bucket_bytes"] != 72 || n["free_bytes"] != 0 || h.LargestFree() != 72 {
+	oracle.Alloc(t, h, 140)
+	oracle.WantLayout(t, h, "4+144 148-72")
+	if n := oracle.Native(h); n["bucket_bytes"] != 72 || n["free_bytes"] != 0 || h.LargestFree() != 72 {
 		t.Errorf("a remainder of 72 bytes is not in its bucket: %v", n)
 	}
 }

@@ -2,7 +2,6 @@ package rlsf_test
 
 import (
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/fragprof/fragprof/heapmodel"
@@ -38,34 +37,7 @@ func TestFigures(t *testing.T) {
 
 func open(t *testing.T, spec string) heapmodel.Heap {
 	t.Helper()
-	s, err := heapmodel.ParseSpec([]*heapmodel.Model{rlsf.Model}, spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h, err := s.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return h
-}
-
-func alloc(t *testing.T, h heapmodel.Heap, size uint64, align uint32) heapmodel.Ref {
-	t.Helper()
-	r, ok := h.Alloc(size, align)
-	if !ok {
-		t.Fatalf("alloc of %d bytes, align %d, fails", size, align)
-	}
-	return r
-}
-
-func wantLayout(t *testing.T, h heapmodel.Heap, want string) {
-	t.Helper()
-	if got := oracle.Layout(h); got != want {
-		t.Errorf("blocks\n got %s\nwant %s", got, want)
-	}
-	if err := h.Check(); err != nil {
-		t.Error(err)
-	}
+	return oracle.Open(t, rlsf.Model, spec)
 }
 
 func TestEmptyHeaps(t *testing.T) {
@@ -82,7 +54,7 @@ func TestEmptyHeaps(t *testing.T) {
 	} {
 		t.Run(c.spec, func(t *testing.T) {
 			h := open(t, c.spec)
-			wantLayout(t, h, c.want)
+			oracle.WantLayout(t, h, c.want)
 			if u := h.Usage(); u.Overhead != c.overhead || h.Align() != c.align {
 				t.Errorf("overhead %d, alignment %d; want %d, %d", u.Overhead, h.Align(), c.overhead, c.align)
 			}
@@ -91,21 +63,13 @@ func TestEmptyHeaps(t *testing.T) {
 }
 
 func TestBadConfigs(t *testing.T) {
-	for _, c := range []struct{ spec, want string }{
+	oracle.BadConfigs(t, rlsf.Model, [][2]string{
 		{"rlsf:capacity=0", "capacity 0: needs at least 32 bytes"},
 		{"rlsf:capacity=31", "capacity 31: needs at least 32 bytes"},
 		{"rlsf:capacity=63,ptr=64", "capacity 63: needs at least 64 bytes"},
 		{"rlsf:capacity=4GiB", "the most is 4294967295 bytes"},
 		{"rlsf:capacity=1TiB,ptr=64", "the most is 68719476736 bytes"},
-	} {
-		s, err := heapmodel.ParseSpec([]*heapmodel.Model{rlsf.Model}, c.spec)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := s.New(); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: error %v, want one with %q", c.spec, err, c.want)
-		}
-	}
+	})
 }
 
 func TestLargestCapacities(t *testing.T) {
@@ -122,7 +86,7 @@ func TestLargestCapacities(t *testing.T) {
 				t.Errorf("%s: %d bytes need %d", c.spec, size, need)
 			}
 		}
-		alloc(t, h, c.largest, 0)
+		oracle.Alloc(t, h, c.largest)
 		if err := h.Check(); err != nil {
 			t.Error(err)
 		}
@@ -142,51 +106,51 @@ func TestSizeZero(t *testing.T) {
 		{"rlsf:ptr=64", 0, "0+32 32-65472"},
 	} {
 		h := open(t, c.spec)
-		r := alloc(t, h, 0, c.align)
-		wantLayout(t, h, c.want)
+		r := oracle.AllocAligned(t, h, 0, c.align)
+		oracle.WantLayout(t, h, c.want)
 		h.Free(r)
-		wantLayout(t, h, oracle.Layout(open(t, c.spec)))
+		oracle.WantLayout(t, h, oracle.Layout(open(t, c.spec)))
 	}
 	h := open(t, "rlsf:realloc=inplace")
-	r := alloc(t, h, 100, 0)
+	r := oracle.Alloc(t, h, 100)
 	if s, ok := h.Realloc(r, 0, 0); s != r || !ok {
 		t.Errorf("realloc to 0: got %d, %t; want the same object", s, ok)
 	}
-	wantLayout(t, h, "0+16 16-65504")
+	oracle.WantLayout(t, h, "0+16 16-65504")
 }
 
 func TestPlacement(t *testing.T) {
 	h := open(t, "rlsf:capacity=4096")
-	a, b := alloc(t, h, 8, 0), alloc(t, h, 9, 0)
-	c := alloc(t, h, 200, 0)
-	alloc(t, h, 1, 8)
-	wantLayout(t, h, "0+16 16+32 48+208 256+16 272-3808")
+	a, b := oracle.Alloc(t, h, 8), oracle.Alloc(t, h, 9)
+	c := oracle.Alloc(t, h, 200)
+	oracle.AllocAligned(t, h, 1, 8)
+	oracle.WantLayout(t, h, "0+16 16+32 48+208 256+16 272-3808")
 	if got := h.Addr(b); got != 24 {
 		t.Errorf("the second object is at %d, want 24", got)
 	}
 	h.Free(a)
 	h.Free(c)
-	wantLayout(t, h, "0-16 16+32 48-208 256+16 272-3808")
-	alloc(t, h, 1, 0)   // exactly
-	alloc(t, h, 150, 0) // any remainder is split off
-	wantLayout(t, h, "0+16 16+32 48+160 208-48 256+16 272-3808")
+	oracle.WantLayout(t, h, "0-16 16+32 48-208 256+16 272-3808")
+	oracle.Alloc(t, h, 1)   // exactly
+	oracle.Alloc(t, h, 150) // any remainder is split off
+	oracle.WantLayout(t, h, "0+16 16+32 48+160 208-48 256+16 272-3808")
 	h.Free(b)
-	wantLayout(t, h, "0+16 16-32 48+160 208-48 256+16 272-3808")
+	oracle.WantLayout(t, h, "0+16 16-32 48+160 208-48 256+16 272-3808")
 }
 
 // With 32 bits classes are exact below 1024 bytes, then 32 apart.
 func TestGoodFitPassesOverItsOwnClass(t *testing.T) {
 	h := open(t, "rlsf")
-	a := alloc(t, h, 1032, 0)
-	alloc(t, h, 1, 0)
+	a := oracle.Alloc(t, h, 1032)
+	oracle.Alloc(t, h, 1)
 	h.Free(a)
-	wantLayout(t, h, "0-1040 1040+16 1056-64464")
-	b := alloc(t, h, 1032, 0)
+	oracle.WantLayout(t, h, "0-1040 1040+16 1056-64464")
+	b := oracle.Alloc(t, h, 1032)
 	if got := h.Addr(b); got == 8 {
 		t.Error("1032 bytes are placed in their own class")
 	}
 	h.Free(b)
-	if got := h.Addr(alloc(t, h, 1016, 0)); got != 8 {
+	if got := h.Addr(oracle.Alloc(t, h, 1016)); got != 8 {
 		t.Errorf("1016 bytes are placed at %d, want 8", got)
 	}
 	for _, c := range []struct{ size, need uint64 }{{1016, 1024}, {1017, 1056}, {1032, 1056}, {1048, 1056}, {8, 16}, {500, 512}} {
@@ -213,15 +177,15 @@ func TestAligned(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := open(t, c.spec)
-			first := alloc(t, h, c.first, 0)
-			r := alloc(t, h, c.size, c.align)
+			first := oracle.Alloc(t, h, c.first)
+			r := oracle.AllocAligned(t, h, c.size, c.align)
 			if got := h.Addr(r); got != c.addr {
 				t.Errorf("the object is at %d, want %d", got, c.addr)
 			}
-			wantLayout(t, h, c.want)
+			oracle.WantLayout(t, h, c.want)
 			h.Free(r)
 			h.Free(first)
-			wantLayout(t, h, oracle.Layout(open(t, c.spec)))
+			oracle.WantLayout(t, h, oracle.Layout(open(t, c.spec)))
 		})
 	}
 }
@@ -239,38 +203,38 @@ func TestAlignedFails(t *testing.T) {
 			t.Errorf("%d bytes, align %d, need %d", c.size, c.align, need)
 		}
 	}
-	wantLayout(t, h, "0-65520")
+	oracle.WantLayout(t, h, "0-65520")
 }
 
 func TestReallocMovesByDefault(t *testing.T) {
 	h := open(t, "rlsf")
-	a := alloc(t, h, 100, 0)
+	a := oracle.Alloc(t, h, 100)
 	s, ok := h.Realloc(a, 50, 0)
 	if !ok || h.Addr(s) != 120 {
 		t.Errorf("got %d, %t; want a new object at 120", s, ok)
 	}
-	wantLayout(t, h, "0-112 112+64 176-65344")
+	oracle.WantLayout(t, h, "0-112 112+64 176-65344")
 	// The new object has the old one's alignment.
-	b := alloc(t, h, 50, 64)
-	wantLayout(t, h, "0-112 112+64 176+80 256-65264")
+	b := oracle.AllocAligned(t, h, 50, 64)
+	oracle.WantLayout(t, h, "0-112 112+64 176+80 256-65264")
 	if s, ok := h.Realloc(b, 40, 64); !ok || h.Addr(s) != 64 {
 		t.Errorf("got %d, %t; want a new object at 64", s, ok)
 	}
-	wantLayout(t, h, "0+112 112+64 176-65344")
+	oracle.WantLayout(t, h, "0+112 112+64 176-65344")
 }
 
 func TestReallocInPlace(t *testing.T) {
 	h := open(t, "rlsf:capacity=4096,realloc=inplace")
-	a, b, c := alloc(t, h, 100, 0), alloc(t, h, 100, 0), alloc(t, h, 100, 0)
-	d := alloc(t, h, 100, 0)
-	wantLayout(t, h, "0+112 112+112 224+112 336+112 448-3632")
+	a, b, c := oracle.Alloc(t, h, 100), oracle.Alloc(t, h, 100), oracle.Alloc(t, h, 100)
+	d := oracle.Alloc(t, h, 100)
+	oracle.WantLayout(t, h, "0+112 112+112 224+112 336+112 448-3632")
 	grow := func(name string, r heapmodel.Ref, size uint64, addr heapmodel.Addr, want string) heapmodel.Ref {
 		t.Helper()
 		s, ok := h.Realloc(r, size, 0)
 		if !ok || h.Addr(s) != addr {
 			t.Errorf("%s: got %d, %t; want the object at %d", name, s, ok, addr)
 		}
-		wantLayout(t, h, want)
+		oracle.WantLayout(t, h, want)
 		return s
 	}
 	grow("keep", b, 104, 120, "0+112 112+112 224+112 336+112 448-3632")
@@ -293,8 +257,8 @@ func TestReallocInPlace(t *testing.T) {
 	if s, ok := h.Realloc(c, heapmodel.MaxSize, 0); ok || s != c {
 		t.Errorf("got %d, %t; want a failure", s, ok)
 	}
-	wantLayout(t, h, "0+512 512-3568")
-	e := alloc(t, h, 100, 0)
+	oracle.WantLayout(t, h, "0+512 512-3568")
+	e := oracle.Alloc(t, h, 100)
 	grow("move", c, 600, 632, "0-512 512+112 624+608 1232-2848")
 	// A block below that is too small even with the one above.
 	grow("move below", e, 1000, 1240, "0-624 624+608 1232+1008 2240-1840")
@@ -302,10 +266,10 @@ func TestReallocInPlace(t *testing.T) {
 
 func TestReallocInPlaceKeepsAlignment(t *testing.T) {
 	h := open(t, "rlsf:capacity=4096,realloc=inplace")
-	a := alloc(t, h, 200, 0)
-	r := alloc(t, h, 100, 64)
-	alloc(t, h, 1, 0)
-	wantLayout(t, h, "0+208 208+160 368+16 384-3696")
+	a := oracle.Alloc(t, h, 200)
+	r := oracle.AllocAligned(t, h, 100, 64)
+	oracle.Alloc(t, h, 1)
+	oracle.WantLayout(t, h, "0+208 208+160 368+16 384-3696")
 	if s, ok := h.Realloc(r, 112, 64); !ok || h.Addr(s) != 256 {
 		t.Errorf("got %d, %t; want the object at 256", s, ok)
 	}
@@ -314,7 +278,7 @@ func TestReallocInPlaceKeepsAlignment(t *testing.T) {
 	if !ok || h.Addr(s) != 64 {
 		t.Errorf("got %d, %t; want the object at 64", s, ok)
 	}
-	wantLayout(t, h, "0+272 272-96 368+16 384-3696")
+	oracle.WantLayout(t, h, "0+272 272-96 368+16 384-3696")
 }
 
 func TestSteps(t *testing.T) {
@@ -330,15 +294,15 @@ func TestSteps(t *testing.T) {
 	}
 	for range 4 {
 		// Its row, the rows, the row found, the block.
-		want("alloc", 4, func() { refs = append(refs, alloc(t, h, 100, 0)) })
+		want("alloc", 4, func() { refs = append(refs, oracle.Alloc(t, h, 100)) })
 	}
 	want("free between used blocks", 0, func() { h.Free(refs[1]) })
-	want("alloc in its row", 2, func() { refs[1] = alloc(t, h, 100, 0) })
+	want("alloc in its row", 2, func() { refs[1] = oracle.Alloc(t, h, 100) })
 	h.Free(refs[1])
 	// 80 and 112 bytes are of one row, 48 of the row before.
-	want("alloc in its row, next class", 2, func() { refs[1] = alloc(t, h, 72, 0) })
+	want("alloc in its row, next class", 2, func() { refs[1] = oracle.Alloc(t, h, 72) })
 	h.Free(refs[1])
-	want("alloc from the row above", 4, func() { refs[1] = alloc(t, h, 40, 0) })
+	want("alloc from the row above", 4, func() { refs[1] = oracle.Alloc(t, h, 40) })
 	want("grow above", 1, func() { h.Realloc(refs[1], 100, 0) })
 	h.Free(refs[1])
 	want("grow below", 1, func() { refs[2], _ = h.Realloc(refs[2], 150, 0) })
@@ -354,8 +318,8 @@ func TestSteps(t *testing.T) {
 
 func TestNative(t *testing.T) {
 	h := open(t, "rlsf:capacity=4096")
-	a := alloc(t, h, 100, 0)
-	alloc(t, h, 40, 0)
+	a := oracle.Alloc(t, h, 100)
+	oracle.Alloc(t, h, 40)
 	h.Free(a)
 	want := []heapmodel.Stat{{Key: "free_bytes", Value: 112 + 3920}, {Key: "largest_free_bytes", Value: 3920}}
 	if got := h.(heapmodel.Native).Native(); !slices.Equal(got, want) {
@@ -365,7 +329,7 @@ func TestNative(t *testing.T) {
 
 func TestRefsThatAreNotLive(t *testing.T) {
 	h := open(t, "rlsf:realloc=inplace")
-	a, b := alloc(t, h, 40, 0), alloc(t, h, 40, 0)
+	a, b := oracle.Alloc(t, h, 40), oracle.Alloc(t, h, 40)
 	h.Free(a)
 	for _, r := range []heapmodel.Ref{a, b + 1, b + 2, 0, 100, 1 << 31, heapmodel.NullRef - 1} {
 		for name, call := range map[string]func(){

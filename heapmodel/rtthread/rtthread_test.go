@@ -2,7 +2,6 @@ package rtthread_test
 
 import (
 	"flag"
-	"strings"
 	"testing"
 
 	"github.com/fragprof/fragprof/heapmodel"
@@ -37,41 +36,9 @@ func TestFigures(t *testing.T) {
 	}
 }
 
-func parse(t *testing.T, spec string) *heapmodel.Spec {
-	t.Helper()
-	s, err := heapmodel.ParseSpec([]*heapmodel.Model{rtthread.Model}, spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
 func open(t *testing.T, spec string) heapmodel.Heap {
 	t.Helper()
-	h, err := parse(t, spec).New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return h
-}
-
-func alloc(t *testing.T, h heapmodel.Heap, size uint64) heapmodel.Ref {
-	t.Helper()
-	r, ok := h.Alloc(size, 0)
-	if !ok {
-		t.Fatalf("alloc of %d bytes fails", size)
-	}
-	return r
-}
-
-func wantLayout(t *testing.T, h heapmodel.Heap, want string) {
-	t.Helper()
-	if got := oracle.Layout(h); got != want {
-		t.Errorf("blocks\n got %s\nwant %s", got, want)
-	}
-	if err := h.Check(); err != nil {
-		t.Error(err)
-	}
+	return oracle.Open(t, rtthread.Model, spec)
 }
 
 func TestEmptyHeaps(t *testing.T) {
@@ -89,29 +56,25 @@ func TestEmptyHeaps(t *testing.T) {
 		{"rtthread-smem:capacity=104", "56-32", 72, 72},
 	} {
 		h := open(t, c.spec)
-		wantLayout(t, h, c.want)
+		oracle.WantLayout(t, h, c.want)
 		if u := h.Usage(); u.Overhead != c.overhead || u.HighWater != 0 {
 			t.Errorf("%s: overhead %d, high-water mark %d; want %d, 0", c.spec, u.Overhead, u.HighWater, c.overhead)
 		}
-		if a := h.Addr(alloc(t, h, 1)); a != c.first {
+		if a := h.Addr(oracle.Alloc(t, h, 1)); a != c.first {
 			t.Errorf("%s: the first object is at %d, want %d", c.spec, a, c.first)
 		}
 	}
 }
 
 func TestBadConfigs(t *testing.T) {
-	for _, c := range []struct{ spec, want string }{
+	oracle.BadConfigs(t, rtthread.Model, [][2]string{
 		{"rtthread-smem:capacity=0", "capacity=0: needs at least 104 bytes"},
 		{"rtthread-smem:capacity=103", "capacity=103: needs at least 104 bytes"},
 		{"rtthread-smem:capacity=91,align=4", "capacity=91: needs at least 92 bytes"},
 		{"rtthread-smem:capacity=4GiB", "the most is 4294967295 bytes"},
 		{"rtthread-smem:capacity=0xffffffffffffffff", "the most is"},
 		{"rtthread-smem:pool=1MiB", "pool=1MiB: the most is 65536 bytes"},
-	} {
-		if _, err := parse(t, c.spec).New(); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: error %v, want one with %q", c.spec, err, c.want)
-		}
-	}
+	})
 }
 
 func TestLargestRequests(t *testing.T) {
@@ -125,7 +88,7 @@ func TestLargestRequests(t *testing.T) {
 				t.Errorf("%s: %d bytes are placed", c.spec, size)
 			}
 		}
-		alloc(t, h, c.largest)
+		oracle.Alloc(t, h, c.largest)
 		if u := h.Usage(); u.Free != 0 || u.FreeBlocks != 0 {
 			t.Errorf("%s: %d bytes are free, want none", c.spec, u.Free)
 		}
@@ -151,8 +114,8 @@ func TestSplits(t *testing.T) {
 		{"rtthread-smem:capacity=200,align=4", 97, "56+132"},
 	} {
 		h := open(t, c.spec)
-		alloc(t, h, c.size)
-		wantLayout(t, h, c.want)
+		oracle.Alloc(t, h, c.size)
+		oracle.WantLayout(t, h, c.want)
 	}
 }
 
@@ -172,14 +135,14 @@ func TestRealloc(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := open(t, "rtthread-smem:capacity=512")
-			a := alloc(t, h, 100)
-			alloc(t, h, 1)
-			wantLayout(t, h, "56+120 176+32 208-288")
+			a := oracle.Alloc(t, h, 100)
+			oracle.Alloc(t, h, 1)
+			oracle.WantLayout(t, h, "56+120 176+32 208-288")
 			s, ok := h.Realloc(a, c.size, 0)
 			if !ok || h.Addr(s) != c.at {
 				t.Errorf("got %d at %d, %t; want %d", s, h.Addr(s), ok, c.at)
 			}
-			wantLayout(t, h, c.want)
+			oracle.WantLayout(t, h, c.want)
 		})
 	}
 }
@@ -188,33 +151,33 @@ func TestRealloc(t *testing.T) {
 // allocates from the part cut off, below what was the lowest free block.
 func TestReallocJoins(t *testing.T) {
 	h := open(t, "rtthread-smem:capacity=512")
-	a, b := alloc(t, h, 100), alloc(t, h, 40)
-	alloc(t, h, 1)
+	a, b := oracle.Alloc(t, h, 100), oracle.Alloc(t, h, 40)
+	oracle.Alloc(t, h, 1)
 	h.Free(b)
-	wantLayout(t, h, "56+120 176-56 232+32 264-232")
+	oracle.WantLayout(t, h, "56+120 176-56 232+32 264-232")
 	before := h.Usage().Steps
 	if s, ok := h.Realloc(a, 8, 0); !ok || s != a {
 		t.Errorf("got %d, %t; want it in place", s, ok)
 	}
-	wantLayout(t, h, "56+24 80-152 232+32 264-232")
+	oracle.WantLayout(t, h, "56+24 80-152 232+32 264-232")
 	if got := h.Usage().Steps - before; got != 1 {
 		t.Errorf("%d steps, want the merge", got)
 	}
-	if at := h.Addr(alloc(t, h, 130)); at != 96 {
+	if at := h.Addr(oracle.Alloc(t, h, 130)); at != 96 {
 		t.Errorf("the next object is at %d, want 96", at)
 	}
 	h.Free(a)
-	wantLayout(t, h, "56-24 80+152 232+32 264-232")
+	oracle.WantLayout(t, h, "56-24 80+152 232+32 264-232")
 }
 
 func TestReallocFails(t *testing.T) {
 	h := open(t, "rtthread-smem:capacity=512")
-	a := alloc(t, h, 300)
+	a := oracle.Alloc(t, h, 300)
 	for _, size := range []uint64{296, 305, 424, 425, 1 << 32, heapmodel.MaxSize} { // 296 is smaller
 		if s, ok := h.Realloc(a, size, 0); ok || s != a {
 			t.Errorf("%d bytes: got %d, %t; want a failure", size, s, ok)
 		}
-		wantLayout(t, h, "56+320 376-120")
+		oracle.WantLayout(t, h, "56+320 376-120")
 	}
 }
 
@@ -223,11 +186,11 @@ func TestSizeZero(t *testing.T) {
 	if r, ok := h.Alloc(0, 0); r != heapmodel.NullRef || !ok || h.Need(0, 0) != 0 {
 		t.Errorf("got %d, %t, need %d; want a null pointer that is no failure", r, ok, h.Need(0, 0))
 	}
-	r := alloc(t, h, 40)
+	r := oracle.Alloc(t, h, 40)
 	if s, ok := h.Realloc(r, 0, 0); s != heapmodel.NullRef || !ok {
 		t.Errorf("realloc to 0: got %d, %t; want a null pointer that is no failure", s, ok)
 	}
-	wantLayout(t, h, "56-440")
+	oracle.WantLayout(t, h, "56-440")
 	if s, ok := h.Realloc(heapmodel.NullRef, 40, 0); !ok || h.Addr(s) != 72 {
 		t.Errorf("realloc of a null pointer: got %d, %t; want a new object at 72", s, ok)
 	}

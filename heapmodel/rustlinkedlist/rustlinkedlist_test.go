@@ -2,7 +2,6 @@ package rustlinkedlist_test
 
 import (
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/fragprof/fragprof/heapmodel"
@@ -38,34 +37,7 @@ func TestFigures(t *testing.T) {
 
 func open(t *testing.T, spec string) heapmodel.Heap {
 	t.Helper()
-	s, err := heapmodel.ParseSpec([]*heapmodel.Model{rustlinkedlist.Model}, spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h, err := s.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return h
-}
-
-func alloc(t *testing.T, h heapmodel.Heap, size uint64, align uint32) heapmodel.Ref {
-	t.Helper()
-	r, ok := h.Alloc(size, align)
-	if !ok {
-		t.Fatalf("alloc of %d bytes, align %d, fails", size, align)
-	}
-	return r
-}
-
-func wantLayout(t *testing.T, h heapmodel.Heap, want string) {
-	t.Helper()
-	if got := oracle.Layout(h); got != want {
-		t.Errorf("blocks\n got %s\nwant %s", got, want)
-	}
-	if err := h.Check(); err != nil {
-		t.Error(err)
-	}
+	return oracle.Open(t, rustlinkedlist.Model, spec)
 }
 
 func TestEmptyHeaps(t *testing.T) {
@@ -79,7 +51,7 @@ func TestEmptyHeaps(t *testing.T) {
 		{"rust-linked-list:capacity=23,ptr=64", "0-16", 7},
 	} {
 		h := open(t, c.spec)
-		wantLayout(t, h, c.want)
+		oracle.WantLayout(t, h, c.want)
 		if got := h.Usage().Overhead; got != c.overhead {
 			t.Errorf("%s: overhead %d, want %d", c.spec, got, c.overhead)
 		}
@@ -87,41 +59,33 @@ func TestEmptyHeaps(t *testing.T) {
 }
 
 func TestBadConfigs(t *testing.T) {
-	for _, c := range []struct{ spec, want string }{
+	oracle.BadConfigs(t, rustlinkedlist.Model, [][2]string{
 		{"rust-linked-list:capacity=7", "capacity 7: needs at least 8 bytes"},
 		{"rust-linked-list:capacity=15,ptr=64", "capacity 15: needs at least 16 bytes"},
 		{"rust-linked-list:capacity=4GiB", "the most is 4294967295 bytes"},
-	} {
-		s, err := heapmodel.ParseSpec([]*heapmodel.Model{rustlinkedlist.Model}, c.spec)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := s.New(); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: error %v, want one with %q", c.spec, err, c.want)
-		}
-	}
+	})
 }
 
 func TestHoleTooLargeByAWordIsPassedOver(t *testing.T) {
 	h := open(t, "rust-linked-list:capacity=4096")
 	var refs []heapmodel.Ref
 	for _, size := range []uint64{24, 8, 20, 8, 0} {
-		refs = append(refs, alloc(t, h, size, 0))
+		refs = append(refs, oracle.Alloc(t, h, size))
 	}
 	h.Free(refs[0])
 	h.Free(refs[2])
-	wantLayout(t, h, "0-24 24+8 32-20 52+8 60+8 68-4028")
+	oracle.WantLayout(t, h, "0-24 24+8 32-20 52+8 60+8 68-4028")
 	// 24 bytes would leave a word, 20 are exact.
-	if got := h.Addr(alloc(t, h, 20, 0)); got != 32 {
+	if got := h.Addr(oracle.Alloc(t, h, 20)); got != 32 {
 		t.Errorf("placed at %d, want 32", got)
 	}
-	if got := h.Addr(alloc(t, h, 17, 0)); got != 68 {
+	if got := h.Addr(oracle.Alloc(t, h, 17)); got != 68 {
 		t.Errorf("placed at %d, want 68", got)
 	}
-	if got := h.Addr(alloc(t, h, 16, 0)); got != 0 {
+	if got := h.Addr(oracle.Alloc(t, h, 16)); got != 0 {
 		t.Errorf("placed at %d, want 0", got)
 	}
-	wantLayout(t, h, "0+16 16-8 24+8 32+20 52+8 60+8 68+20 88-4008")
+	oracle.WantLayout(t, h, "0+16 16-8 24+8 32+20 52+8 60+8 68+20 88-4008")
 }
 
 // The same with holes that are not kept by their exact size.
@@ -129,19 +93,19 @@ func TestLargeHoleTooLargeByAWord(t *testing.T) {
 	h := open(t, "rust-linked-list:capacity=8192")
 	var refs []heapmodel.Ref
 	for _, size := range []uint64{1004, 8, 1004, 8, 1000, 8} {
-		refs = append(refs, alloc(t, h, size, 0))
+		refs = append(refs, oracle.Alloc(t, h, size))
 	}
 	for _, i := range []int{0, 2, 4} {
 		h.Free(refs[i])
 	}
 	before := h.Usage().Steps
-	if got := h.Addr(alloc(t, h, 1000, 0)); got != 2024 {
+	if got := h.Addr(oracle.Alloc(t, h, 1000)); got != 2024 {
 		t.Errorf("placed at %d, want 2024", got)
 	}
 	if steps := h.Usage().Steps - before; steps != 3 {
 		t.Errorf("%d steps, want 3", steps)
 	}
-	if got := h.Addr(alloc(t, h, 1000, 0)); got != 3032 {
+	if got := h.Addr(oracle.Alloc(t, h, 1000)); got != 3032 {
 		t.Errorf("placed at %d, want 3032", got)
 	}
 }
@@ -151,8 +115,8 @@ func TestRequestThatLeavesAWordFails(t *testing.T) {
 	if _, ok := h.Alloc(56, 0); ok {
 		t.Error("56 of 64 bytes are placed")
 	}
-	alloc(t, h, 64, 0)
-	wantLayout(t, h, "0+64")
+	oracle.Alloc(t, h, 64)
+	oracle.WantLayout(t, h, "0+64")
 }
 
 func TestAligned(t *testing.T) {
@@ -171,12 +135,12 @@ func TestAligned(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := open(t, "rust-linked-list:capacity=4096")
-			a := alloc(t, h, c.first, 0)
-			b := alloc(t, h, c.size, c.align)
-			wantLayout(t, h, c.want)
+			a := oracle.Alloc(t, h, c.first)
+			b := oracle.AllocAligned(t, h, c.size, c.align)
+			oracle.WantLayout(t, h, c.want)
 			h.Free(b)
 			h.Free(a)
-			wantLayout(t, h, "0-4096")
+			oracle.WantLayout(t, h, "0-4096")
 		})
 	}
 }
@@ -193,13 +157,13 @@ func TestSteps(t *testing.T) {
 		}
 	}
 	for range 6 {
-		want("alloc from the only hole", 1, func() { refs = append(refs, alloc(t, h, 16, 0)) })
+		want("alloc from the only hole", 1, func() { refs = append(refs, oracle.Alloc(t, h, 16)) })
 	}
 	want("free below all holes", 0, func() { h.Free(refs[0]) })
 	want("free behind one hole", 1, func() { h.Free(refs[2]) })
 	want("join three", 3, func() { h.Free(refs[1]) })
 	want("free behind one hole", 1, func() { h.Free(refs[4]) })
-	want("alloc from the third", 3, func() { alloc(t, h, 100, 0) })
+	want("alloc from the third", 3, func() { oracle.Alloc(t, h, 100) })
 	want("alloc in vain", 3, func() { h.Alloc(4000, 0) })
 	want("alloc of what no heap has, in vain", 3, func() { h.Alloc(heapmodel.MaxSize, 0) })
 	want("aligned alloc in vain", 3, func() { h.Alloc(100, 1<<31) })
@@ -207,8 +171,8 @@ func TestSteps(t *testing.T) {
 
 func TestNative(t *testing.T) {
 	h := open(t, "rust-linked-list:capacity=1001")
-	a := alloc(t, h, 100, 0)
-	alloc(t, h, 5, 0)
+	a := oracle.Alloc(t, h, 100)
+	oracle.Alloc(t, h, 5)
 	r, ok := h.Realloc(a, 20, 0)
 	if !ok || h.Addr(r) != 108 {
 		t.Errorf("realloc gives %d, %t; want an object at 108", r, ok)

@@ -1,7 +1,6 @@
 package talc_test
 
 import (
-	"bytes"
 	"fmt"
 	"math/bits"
 	"math/rand/v2"
@@ -9,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/fragprof/fragprof/heapmodel"
+	"github.com/fragprof/fragprof/heapmodel/internal/oracle"
 	"github.com/fragprof/fragprof/heapmodel/modeltest"
 	"github.com/fragprof/fragprof/heapmodel/talc"
 	"pgregory.net/rapid"
@@ -221,92 +221,22 @@ func (h *naive) Addr(r heapmodel.Ref) heapmodel.Addr {
 
 func (h *naive) Usage() *heapmodel.Usage { return &h.use }
 
-// logged is a heap that keeps the number of steps after each call.
-type logged struct {
-	heapmodel.Heap
-	steps []uint64
-	after func() // called after each call, if there is one
-}
-
-func (l *logged) note() {
-	l.steps = append(l.steps, l.Usage().Steps)
-	if l.after != nil {
-		l.after()
-	}
-}
-
-func (l *logged) Alloc(size uint64, align uint32) (heapmodel.Ref, bool) {
-	defer l.note()
-	return l.Heap.Alloc(size, align)
-}
-
-func (l *logged) Realloc(r heapmodel.Ref, size uint64, align uint32) (heapmodel.Ref, bool) {
-	defer l.note()
-	return l.Heap.Realloc(r, size, align)
-}
-
-func (l *logged) Free(r heapmodel.Ref) {
-	defer l.note()
-	l.Heap.Free(r)
-}
-
-// compare replays a trace through the model and the naive heap, which have to
-// agree in every address and, after every call, in the steps taken. It calls
-// after, if that is not nil, after each call of the model.
-func compare(h, n heapmodel.Heap, tr *modeltest.Trace, after func()) error {
-	got, want := &logged{Heap: h, after: after}, &logged{Heap: n}
-	a := bytes.Split(modeltest.Answers(got, tr), []byte("\n"))
-	b := bytes.Split(modeltest.Answers(want, tr), []byte("\n"))
-	for i, o := range tr.Ops {
-		if !bytes.Equal(a[i], b[i]) {
-			return fmt.Errorf("trace %s: line %d: %s: got %s, want %s", tr.Name, i+1, o, a[i], b[i])
-		}
-	}
-	for i := range got.steps {
-		if got.steps[i] != want.steps[i] {
-			return fmt.Errorf("trace %s: call %d: %d steps so far, want %d", tr.Name, i+1, got.steps[i], want.steps[i])
-		}
-	}
-	return nil
-}
-
 // oracles names heaps and how to make the naive ones.
 var oracles = []struct {
 	spec  string
-	naive func() *naive
+	naive func() heapmodel.Heap
 }{
-	{"talc:capacity=40001,ptr=32", func() *naive { return newNaive(40001, 4) }},
-	{"talc:capacity=50000,ptr=64", func() *naive { return newNaive(50000, 8) }},
-	{"talc:capacity=3000,ptr=32", func() *naive { return newNaive(3000, 4) }},
-	{"talc:capacity=1GiB,ptr=32", func() *naive { return newNaive(1<<30, 4) }},
-}
-
-func newHeap(t testing.TB, spec string) heapmodel.Heap {
-	t.Helper()
-	s, err := heapmodel.ParseSpec([]*heapmodel.Model{talc.Model}, spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h, err := s.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return h
+	{"talc:capacity=40001,ptr=32", func() heapmodel.Heap { return newNaive(40001, 4) }},
+	{"talc:capacity=50000,ptr=64", func() heapmodel.Heap { return newNaive(50000, 8) }},
+	{"talc:capacity=3000,ptr=32", func() heapmodel.Heap { return newNaive(3000, 4) }},
+	{"talc:capacity=1GiB,ptr=32", func() heapmodel.Heap { return newNaive(1<<30, 4) }},
 }
 
 func TestOracleTraces(t *testing.T) {
 	for _, o := range oracles {
 		t.Run(o.spec, func(t *testing.T) {
 			t.Parallel()
-			for _, name := range []string{"exhaust", "mixed", "realloc", "aligned", "wide", "fa1", "fa2", "fa5", "fn1"} {
-				tr, err := modeltest.LoadTrace(name)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if err := compare(newHeap(t, o.spec), o.naive(), tr, nil); err != nil {
-					t.Error(err)
-				}
-			}
+			oracle.TracesSteps(t, talc.Model, o.spec, o.naive)
 		})
 	}
 }
@@ -315,51 +245,9 @@ func TestOracleRandom(t *testing.T) {
 	for _, o := range oracles {
 		t.Run(o.spec, func(t *testing.T) {
 			t.Parallel()
-			rapid.Check(t, func(rt *rapid.T) {
-				tr := drawTrace(rt)
-				if err := compare(newHeap(t, o.spec), o.naive(), tr, nil); err != nil {
-					rt.Fatalf("%v\n%s", err, tr)
-				}
-			})
+			oracle.RandomSteps(t, talc.Model, o.spec, o.naive, oracle.MixedSizes(rapid.Uint64Range(100<<20, 600<<20)))
 		})
 	}
-}
-
-// drawTrace draws a trace with many small objects, a few large ones, some for
-// which only the last bin has gaps, and some that no heap holds.
-func drawTrace(rt *rapid.T) *modeltest.Trace {
-	small, medium, large := rapid.Uint64Range(0, 40), rapid.Uint64Range(1, 700), rapid.Uint64Range(500, 9000)
-	last := rapid.Uint64Range(100<<20, 600<<20)
-	size := rapid.OneOf(small, small, medium, medium, large, last, rapid.Just(uint64(heapmodel.MaxSize)))
-	log2 := rapid.OneOf(rapid.IntRange(0, 8), rapid.IntRange(0, 31))
-	kind := rapid.SampledFrom([]modeltest.Kind{modeltest.Alloc, modeltest.Alloc, modeltest.Free, modeltest.Realloc})
-	tr := &modeltest.Trace{Name: "random"}
-	var live []uint32
-	for range rapid.IntRange(1, 300).Draw(rt, "operations") {
-		o := modeltest.Op{Kind: kind.Draw(rt, "kind")}
-		if len(live) == 0 {
-			o.Kind = modeltest.Alloc
-		}
-		if o.Kind == modeltest.Alloc {
-			o.ID = tr.Objects
-			tr.Objects++
-			live = append(live, o.ID)
-			if rapid.IntRange(0, 4).Draw(rt, "aligned") == 0 {
-				o.Align = 1 << log2.Draw(rt, "align")
-			}
-		} else {
-			i := rapid.IntRange(0, len(live)-1).Draw(rt, "object")
-			o.ID = live[i]
-			if o.Kind == modeltest.Free {
-				live = slices.Delete(live, i, i+1)
-			}
-		}
-		if o.Kind != modeltest.Free {
-			o.Size = size.Draw(rt, "size")
-		}
-		tr.Ops = append(tr.Ops, o)
-	}
-	return tr
 }
 
 // longBins is a trace of a heap that is full but for many gaps of a few bins,
@@ -405,20 +293,20 @@ func longBins(seed uint64, sizes, wants []uint64, aligns []uint32) *modeltest.Tr
 func TestOracleLongBins(t *testing.T) {
 	for _, c := range []struct {
 		name, spec   string
-		naive        func() *naive
+		naive        func() heapmodel.Heap
 		sizes, wants []uint64
 		aligns       []uint32
 	}{
-		{"exact bins", "talc:capacity=36000,ptr=32", func() *naive { return newNaive(36000, 4) }, []uint64{12, 12, 12, 12, 12, 28}, []uint64{18, 20, 24}, []uint32{32, 64}},
-		{"coarse bins", "talc:capacity=700000,ptr=32", func() *naive { return newNaive(700000, 4) }, []uint64{330, 340, 350, 360}, []uint64{345, 360, 364}, []uint32{32, 64, 128, 256, 4096}},
-		{"64 bits", "talc:capacity=2900000,ptr=64", func() *naive { return newNaive(2900000, 8) }, []uint64{1300, 1350, 1400, 1430}, []uint64{1340, 1400, 1440}, []uint32{64, 1024, 2048}},
+		{"exact bins", "talc:capacity=36000,ptr=32", func() heapmodel.Heap { return newNaive(36000, 4) }, []uint64{12, 12, 12, 12, 12, 28}, []uint64{18, 20, 24}, []uint32{32, 64}},
+		{"coarse bins", "talc:capacity=700000,ptr=32", func() heapmodel.Heap { return newNaive(700000, 4) }, []uint64{330, 340, 350, 360}, []uint64{345, 360, 364}, []uint32{32, 64, 128, 256, 4096}},
+		{"64 bits", "talc:capacity=2900000,ptr=64", func() heapmodel.Heap { return newNaive(2900000, 8) }, []uint64{1300, 1350, 1400, 1430}, []uint64{1340, 1400, 1440}, []uint32{64, 1024, 2048}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			for seed := range uint64(3) {
-				h := newHeap(t, c.spec)
+				h := oracle.Open(t, talc.Model, c.spec)
 				most, calls := 0, 0
-				err := compare(h, c.naive(), longBins(seed, c.sizes, c.wants, c.aligns), func() {
+				err := oracle.SameSteps(h, c.naive(), longBins(seed, c.sizes, c.wants, c.aligns), func() {
 					most = max(most, talc.Scanned(h))
 					if calls++; calls%64 == 0 {
 						if err := h.Check(); err != nil {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/fragprof/fragprof/heapmodel"
+	"github.com/fragprof/fragprof/heapmodel/internal/oracle"
 	"github.com/fragprof/fragprof/heapmodel/modeltest"
 	"github.com/fragprof/fragprof/heapmodel/talc"
 )
@@ -16,15 +17,6 @@ func TestGolden(t *testing.T)    { modeltest.Golden(t, talc.Model) }
 func TestConform(t *testing.T)   { modeltest.Run(t, talc.Model) }
 func FuzzOps(f *testing.F)       { modeltest.Fuzz(f, talc.Model) }
 func BenchmarkHeap(b *testing.B) { modeltest.Bench(b, talc.Model) }
-
-// native returns the heap's own figures.
-func native(h heapmodel.Heap) map[string]uint64 {
-	out := map[string]uint64{}
-	for _, s := range h.(heapmodel.Native).Native() {
-		out[s.Key] = s.Value
-	}
-	return out
-}
 
 // summary is what the originals' summary says of a trace.
 type summary struct {
@@ -79,14 +71,14 @@ func TestSummaries(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			h := newHeap(t, specs[s.config])
+			h := oracle.Open(t, talc.Model, specs[s.config])
 			free := h.Usage().Free
 			l := &ends{Heap: h}
 			failures := strings.Count(string(modeltest.Answers(l, tr)), "!")
 			if failures != s.failures || l.highest != s.highest {
 				t.Errorf("%d failures, highest end %d; want %d and %d", failures, l.highest, s.failures, s.highest)
 			}
-			if n := native(h); n["free_bytes"] != free || n["free_blocks"] != 1 || n["allocated_bytes"] != 0 || n["allocations"] != 0 {
+			if n := oracle.Native(h); n["free_bytes"] != free || n["free_blocks"] != 1 || n["allocated_bytes"] != 0 || n["allocations"] != 0 {
 				t.Errorf("figures at the end: %v, want %d bytes free in one gap", n, free)
 			}
 		})
@@ -116,12 +108,12 @@ func (e *ends) Realloc(r heapmodel.Ref, size uint64, align uint32) (heapmodel.Re
 }
 
 func TestNativeAllocated(t *testing.T) {
-	h := newHeap(t, "talc")
+	h := oracle.Open(t, talc.Model, "talc")
 	var refs []heapmodel.Ref
 	total := uint64(0)
 	check := func() {
 		t.Helper()
-		n := native(h)
+		n := oracle.Native(h)
 		if n["allocated_bytes"] != total || n["allocations"] != h.Usage().UsedBlocks || n["free_bytes"] != h.Usage().Free {
 			t.Errorf("figures %v, want %d bytes in %d allocations", n, total, h.Usage().UsedBlocks)
 		}
@@ -190,51 +182,29 @@ func TestBins(t *testing.T) {
 	}
 }
 
-// nowhere stands for the address of a failure.
-const nowhere = -1
-
-// call is an allocation and where it goes.
-type call struct {
-	size  uint64
-	align uint32
-	want  int64
-}
-
-func alloc(t *testing.T, h heapmodel.Heap, c call) heapmodel.Ref {
-	t.Helper()
-	r, ok := h.Alloc(c.size, c.align)
-	got := int64(nowhere)
-	if ok {
-		got = int64(h.Addr(r))
-	}
-	if got != c.want {
-		t.Errorf("alloc of %d bytes, align %d: at %d, want %d", c.size, c.align, got, c.want)
-	}
-	if err := h.Check(); err != nil {
-		t.Fatal(err)
-	}
-	return r
-}
-
 func TestExtremeRequests(t *testing.T) {
 	for _, c := range []struct {
 		spec  string
 		first int64
 	}{{"talc", 384}, {"talc:ptr=64", 1536}} {
 		t.Run(c.spec, func(t *testing.T) {
-			h := newHeap(t, c.spec)
+			h := oracle.Open(t, talc.Model, c.spec)
 			unit := int64(h.Align())
-			for _, c := range []call{
+			for _, c := range []struct {
+				size  uint64
+				align uint32
+				want  int64
+			}{
 				{0, 0, c.first}, // like a byte
 				{1, 0, c.first + unit},
-				{65536, 0, nowhere},
-				{1<<32 - 1, 0, nowhere},
-				{heapmodel.MaxSize, 0, nowhere},
-				{heapmodel.MaxSize, heapmodel.MaxAlign, nowhere},
-				{1, heapmodel.MaxAlign, nowhere},
+				{65536, 0, oracle.Nowhere},
+				{1<<32 - 1, 0, oracle.Nowhere},
+				{heapmodel.MaxSize, 0, oracle.Nowhere},
+				{heapmodel.MaxSize, heapmodel.MaxAlign, oracle.Nowhere},
+				{1, heapmodel.MaxAlign, oracle.Nowhere},
 				{1, 32768, 32768},
 			} {
-				alloc(t, h, c)
+				oracle.Place(t, h, c.size, c.align, c.want)
 			}
 		})
 	}
@@ -243,14 +213,14 @@ func TestExtremeRequests(t *testing.T) {
 // TestAlignedMissesFit fails though a gap fits: an aligned request looks at no
 // bin below that of its alignment.
 func TestAlignedMissesFit(t *testing.T) {
-	h := newHeap(t, "talc:capacity=1024,ptr=32")
-	low := alloc(t, h, call{60, 0, 384}) // [384, 448)
-	alloc(t, h, call{12, 0, 448})
-	top := alloc(t, h, call{1024 - 464 - 4, 0, 464})
+	h := oracle.Open(t, talc.Model, "talc:capacity=1024,ptr=32")
+	low := oracle.Place(t, h, 60, 0, 384) // [384, 448)
+	oracle.Place(t, h, 12, 0, 448)
+	top := oracle.Place(t, h, 1024-464-4, 0, 464)
 	h.Free(low)
 	// [384, 448) holds 12 bytes at 384, a multiple of 128.
-	alloc(t, h, call{12, 128, nowhere})
-	alloc(t, h, call{12, 64, 384})
+	oracle.Place(t, h, 12, 128, oracle.Nowhere)
+	oracle.Place(t, h, 12, 64, 384)
 	h.Free(top)
 }
 
@@ -258,30 +228,30 @@ func TestAlignedMissesFit(t *testing.T) {
 // filled, the newest gap that fits.
 func TestBinBelow(t *testing.T) {
 	// Bin 16 has 16 to 19 units of 16 bytes; a request of 17 begins at bin 17.
-	h := newHeap(t, "talc:capacity=1792,ptr=32")
+	h := oracle.Open(t, talc.Model, "talc:capacity=1792,ptr=32")
 	var refs []heapmodel.Ref
 	at := int64(384)
 	for _, units := range []int64{17, 18, 16, 19} {
-		refs = append(refs, alloc(t, h, call{uint64(16*units - 4), 0, at}))
-		alloc(t, h, call{12, 0, at + 16*units})
+		refs = append(refs, oracle.Place(t, h, uint64(16*units-4), 0, at))
+		oracle.Place(t, h, 12, 0, at+16*units)
 		at += 16*units + 16
 	}
-	alloc(t, h, call{uint64(1792 - at - 4), 0, at})
+	oracle.Place(t, h, uint64(1792-at-4), 0, at)
 	for _, r := range refs[:3] {
 		h.Free(r)
 	}
 	steps := h.Usage().Steps
-	alloc(t, h, call{16*17 - 4, 0, 384 + 18*16}) // past the gap of 16 units, the newest
+	oracle.Place(t, h, 16*17-4, 0, 384+18*16) // past the gap of 16 units, the newest
 	if got := h.Usage().Steps - steps; got != 3 {
 		t.Errorf("%d steps, want 3: a look at the bins and two gaps", got)
 	}
-	alloc(t, h, call{16*19 - 4, 0, nowhere})
+	oracle.Place(t, h, 16*19-4, 0, oracle.Nowhere)
 }
 
 func TestReallocInPlace(t *testing.T) {
-	h := newHeap(t, "talc:ptr=32")
-	a := alloc(t, h, call{100, 0, 384})
-	b := alloc(t, h, call{100, 0, 496})
+	h := oracle.Open(t, talc.Model, "talc:ptr=32")
+	a := oracle.Place(t, h, 100, 0, 384)
+	b := oracle.Place(t, h, 100, 0, 496)
 	for _, c := range []struct {
 		name string
 		size uint64

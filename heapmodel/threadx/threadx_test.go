@@ -2,7 +2,6 @@ package threadx_test
 
 import (
 	"flag"
-	"strings"
 	"testing"
 
 	"github.com/fragprof/fragprof/heapmodel"
@@ -36,41 +35,9 @@ func TestFigures(t *testing.T) {
 	}
 }
 
-func parse(t *testing.T, spec string) *heapmodel.Spec {
-	t.Helper()
-	s, err := heapmodel.ParseSpec([]*heapmodel.Model{threadx.Model}, spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
 func open(t *testing.T, spec string) heapmodel.Heap {
 	t.Helper()
-	h, err := parse(t, spec).New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return h
-}
-
-func alloc(t *testing.T, h heapmodel.Heap, size uint64) heapmodel.Ref {
-	t.Helper()
-	r, ok := h.Alloc(size, 0)
-	if !ok {
-		t.Fatalf("alloc of %d bytes fails", size)
-	}
-	return r
-}
-
-func wantLayout(t *testing.T, h heapmodel.Heap, want string) {
-	t.Helper()
-	if got := oracle.Layout(h); got != want {
-		t.Errorf("blocks\n got %s\nwant %s", got, want)
-	}
-	if err := h.Check(); err != nil {
-		t.Error(err)
-	}
+	return oracle.Open(t, threadx.Model, spec)
 }
 
 func TestEmptyHeaps(t *testing.T) {
@@ -84,7 +51,7 @@ func TestEmptyHeaps(t *testing.T) {
 		{"threadx-byte-pool:capacity=4294967295", "0-4294967284", 11},
 	} {
 		h := open(t, c.spec)
-		wantLayout(t, h, c.want)
+		oracle.WantLayout(t, h, c.want)
 		if u := h.Usage(); u.Overhead != c.overhead || u.HighWater != 0 {
 			t.Errorf("%s: overhead %d, high-water mark %d; want %d, 0", c.spec, u.Overhead, u.HighWater, c.overhead)
 		}
@@ -95,16 +62,12 @@ func TestEmptyHeaps(t *testing.T) {
 }
 
 func TestBadConfigs(t *testing.T) {
-	for _, c := range []struct{ spec, want string }{
+	oracle.BadConfigs(t, threadx.Model, [][2]string{
 		{"threadx-byte-pool:capacity=0", "capacity=0: needs at least 20 bytes"},
 		{"threadx-byte-pool:capacity=19", "capacity=19: needs at least 20 bytes"},
 		{"threadx-byte-pool:capacity=4GiB", "the most is 4294967295 bytes"},
 		{"threadx-byte-pool:capacity=0xffffffffffffffff", "the most is"},
-	} {
-		if _, err := parse(t, c.spec).New(); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: error %v, want one with %q", c.spec, err, c.want)
-		}
-	}
+	})
 }
 
 func TestSplits(t *testing.T) {
@@ -119,8 +82,8 @@ func TestSplits(t *testing.T) {
 		{112, "0+120"},
 	} {
 		h := open(t, "threadx-byte-pool:capacity=128")
-		alloc(t, h, c.size)
-		wantLayout(t, h, c.want)
+		oracle.Alloc(t, h, c.size)
+		oracle.WantLayout(t, h, c.want)
 	}
 }
 
@@ -145,13 +108,13 @@ func TestLazyMerging(t *testing.T) {
 	h := open(t, "threadx-byte-pool:capacity=128")
 	var refs []heapmodel.Ref
 	for range 5 {
-		refs = append(refs, alloc(t, h, 8))
+		refs = append(refs, oracle.Alloc(t, h, 8))
 	}
-	wantLayout(t, h, "0+16 16+16 32+16 48+16 64+16 80-40")
+	oracle.WantLayout(t, h, "0+16 16+16 32+16 48+16 64+16 80-40")
 	for _, i := range []int{1, 0, 2, 4} {
 		h.Free(refs[i])
 	}
-	wantLayout(t, h, "0-16 16-16 32-16 48+16 64-16 80-40")
+	oracle.WantLayout(t, h, "0-16 16-16 32-16 48+16 64-16 80-40")
 	if h.LargestFree() != 40 {
 		t.Errorf("the largest block has %d bytes, want 40", h.LargestFree())
 	}
@@ -167,19 +130,19 @@ func TestLazyMerging(t *testing.T) {
 	if _, ok := h.Alloc(100, 0); ok {
 		t.Error("100 bytes are placed")
 	}
-	wantLayout(t, h, "0-48 48+16 64-56")
+	oracle.WantLayout(t, h, "0-48 48+16 64-56")
 	steps(before + 6)
-	a := alloc(t, h, 44) // past 0 with the used block, and the one at 64
+	a := oracle.Alloc(t, h, 44) // past 0 with the used block, and the one at 64
 	steps(before + 8)
-	wantLayout(t, h, "0-48 48+16 64+56")
+	oracle.WantLayout(t, h, "0-48 48+16 64+56")
 	h.Free(a)
 	h.Free(refs[3])
-	alloc(t, h, 50) // joins two and leaves the third, as 64 bytes will do
-	wantLayout(t, h, "0+64 64-56")
+	oracle.Alloc(t, h, 50) // joins two and leaves the third, as 64 bytes will do
+	oracle.WantLayout(t, h, "0+64 64-56")
 	steps(before + 10)
-	alloc(t, h, 40) // from the search pointer, which has moved up
+	oracle.Alloc(t, h, 40) // from the search pointer, which has moved up
 	steps(before + 11)
-	wantLayout(t, h, "0+64 64+56")
+	oracle.WantLayout(t, h, "0+64 64+56")
 }
 
 func TestSizeZero(t *testing.T) {
@@ -187,21 +150,21 @@ func TestSizeZero(t *testing.T) {
 	if r, ok := h.Alloc(0, 0); r != heapmodel.NullRef || !ok || h.Need(0, 0) != 0 {
 		t.Errorf("got %d, %t, need %d; want a null pointer that is no failure", r, ok, h.Need(0, 0))
 	}
-	r := alloc(t, h, 40)
+	r := oracle.Alloc(t, h, 40)
 	if s, ok := h.Realloc(r, 0, 0); s != heapmodel.NullRef || !ok {
 		t.Errorf("realloc to 0: got %d, %t; want a null pointer that is no failure", s, ok)
 	}
-	wantLayout(t, h, "0-48 48-72")
+	oracle.WantLayout(t, h, "0-48 48-72")
 }
 
 func TestReallocMoves(t *testing.T) {
 	h := open(t, "threadx-byte-pool:capacity=128")
-	a := alloc(t, h, 40)
+	a := oracle.Alloc(t, h, 40)
 	b, ok := h.Realloc(a, 24, 0)
 	if !ok || h.Addr(b) != 56 {
 		t.Errorf("got %d, %t; want a new object at 56", h.Addr(b), ok)
 	}
-	wantLayout(t, h, "0-48 48+32 80-40")
+	oracle.WantLayout(t, h, "0-48 48+32 80-40")
 	if s, ok := h.Realloc(b, 60, 0); ok || s != b {
 		t.Errorf("got %d, %t; want a failure", s, ok)
 	}

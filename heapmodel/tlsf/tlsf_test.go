@@ -2,12 +2,11 @@ package tlsf_test
 
 import (
 	"flag"
-	"fmt"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/fragprof/fragprof/heapmodel"
+	"github.com/fragprof/fragprof/heapmodel/internal/oracle"
 	"github.com/fragprof/fragprof/heapmodel/modeltest"
 	"github.com/fragprof/fragprof/heapmodel/tlsf"
 )
@@ -22,53 +21,7 @@ func BenchmarkHeap(b *testing.B) { modeltest.Bench(b, tlsf.Model) }
 
 func open(t *testing.T, spec string) heapmodel.Heap {
 	t.Helper()
-	h, err := parse(t, spec).New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return h
-}
-
-func parse(t *testing.T, spec string) *heapmodel.Spec {
-	t.Helper()
-	s, err := heapmodel.ParseSpec([]*heapmodel.Model{tlsf.Model}, spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-// layout formats the blocks of a heap on a line: "3188+16 3204-62328", with +
-// for used and - for free blocks.
-func layout(h heapmodel.Heap) string {
-	var parts []string
-	for b := range h.Blocks() {
-		sign := "-"
-		if b.Used {
-			sign = "+"
-		}
-		parts = append(parts, fmt.Sprint(uint64(b.Addr), sign, b.Size))
-	}
-	return strings.Join(parts, " ")
-}
-
-func wantLayout(t *testing.T, h heapmodel.Heap, want string) {
-	t.Helper()
-	if got := layout(h); got != want {
-		t.Errorf("blocks\n got %s\nwant %s", got, want)
-	}
-	if err := h.Check(); err != nil {
-		t.Error(err)
-	}
-}
-
-func alloc(t *testing.T, h heapmodel.Heap, size uint64, align uint32) heapmodel.Ref {
-	t.Helper()
-	r, ok := h.Alloc(size, align)
-	if !ok {
-		t.Fatalf("alloc of %d bytes, align %d, fails", size, align)
-	}
-	return r
+	return oracle.Open(t, tlsf.Model, spec)
 }
 
 // The figures under native are initial_free of the original's own walk.
@@ -93,7 +46,7 @@ func TestEmptyHeaps(t *testing.T) {
 	} {
 		t.Run(c.spec, func(t *testing.T) {
 			h := open(t, c.spec)
-			wantLayout(t, h, c.want)
+			oracle.WantLayout(t, h, c.want)
 			if *h.Usage() != c.use {
 				t.Errorf("usage\n got %+v\nwant %+v", *h.Usage(), c.use)
 			}
@@ -105,7 +58,7 @@ func TestEmptyHeaps(t *testing.T) {
 }
 
 func TestBadConfigs(t *testing.T) {
-	for _, c := range []struct{ spec, want string }{
+	oracle.BadConfigs(t, tlsf.Model, [][2]string{
 		{"tlsf:capacity=3207", "capacity 3207: want at least 3208 and at most 1073745019 bytes"},
 		{"tlsf:capacity=19,control=external", "capacity 19: want at least 20 and"},
 		{"tlsf:capacity=6575,ptr=64", "capacity 6575: want at least 6576 and"},
@@ -123,11 +76,7 @@ func TestBadConfigs(t *testing.T) {
 		{"tlsf:capacity=64KiB,grow=32KiB", "grow 32768: the arena starts with 65536 bytes"},
 		{"tlsf:grow=1000", "capacity 1000: want at least 3208"},
 		{"tlsf:regions=8192@0+8192@65536,grow=64KiB", "grow 65536: the arena starts with 73728 bytes"},
-	} {
-		if _, err := parse(t, c.spec).New(); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: error %v, want one with %q", c.spec, err, c.want)
-		}
-	}
+	})
 }
 
 func TestLargestCapacities(t *testing.T) {
@@ -148,7 +97,7 @@ func TestLargestCapacities(t *testing.T) {
 		if _, ok := h.Alloc(c.largest, 0); ok {
 			t.Errorf("%s: %d bytes are placed, past the last class", c.spec, c.largest)
 		}
-		alloc(t, h, c.largest/64*63, 0)
+		oracle.Alloc(t, h, c.largest/64*63)
 		if err := h.Check(); err != nil {
 			t.Error(err)
 		}
@@ -162,11 +111,11 @@ func TestSizeZero(t *testing.T) {
 			t.Errorf("align %d: got %d, %t; want a null pointer that is no failure", align, r, ok)
 		}
 	}
-	r := alloc(t, h, 40, 0)
+	r := oracle.Alloc(t, h, 40)
 	if s, ok := h.Realloc(r, 0, 0); s != heapmodel.NullRef || !ok {
 		t.Errorf("realloc to 0: got %d, %t; want a null pointer that is no failure", s, ok)
 	}
-	wantLayout(t, h, "0-4092")
+	oracle.WantLayout(t, h, "0-4092")
 	if s, ok := h.Realloc(heapmodel.NullRef, 40, 0); !ok || h.Addr(s) != 4 {
 		t.Errorf("realloc of a null pointer: got %d, %t; want a new object at 4", s, ok)
 	}
@@ -174,36 +123,36 @@ func TestSizeZero(t *testing.T) {
 
 func TestPlacement(t *testing.T) {
 	h := open(t, "tlsf:capacity=4KiB,control=external")
-	a, b := alloc(t, h, 1, 0), alloc(t, h, 12, 0)
-	c, d := alloc(t, h, 13, 0), alloc(t, h, 200, 0)
-	alloc(t, h, 4, 0)
-	wantLayout(t, h, "0+16 16+16 32+20 52+204 256+16 272-3820")
+	a, b := oracle.Alloc(t, h, 1), oracle.Alloc(t, h, 12)
+	c, d := oracle.Alloc(t, h, 13), oracle.Alloc(t, h, 200)
+	oracle.Alloc(t, h, 4)
+	oracle.WantLayout(t, h, "0+16 16+16 32+20 52+204 256+16 272-3820")
 	h.Free(b)
 	h.Free(d)
-	wantLayout(t, h, "0+16 16-16 32+20 52-204 256+16 272-3820")
+	oracle.WantLayout(t, h, "0+16 16-16 32+20 52-204 256+16 272-3820")
 	// 197 bytes are in the class of 200, which is searched only for its least
 	// size, 200; and the least of three words takes the free 16 whole.
-	e := alloc(t, h, 197, 0)
-	alloc(t, h, 5, 0)
-	wantLayout(t, h, "0+16 16+16 32+20 52+204 256+16 272-3820")
+	e := oracle.Alloc(t, h, 197)
+	oracle.Alloc(t, h, 5)
+	oracle.WantLayout(t, h, "0+16 16+16 32+20 52+204 256+16 272-3820")
 	// Both neighbours of c are free: all is one block again.
 	h.Free(e)
 	h.Free(a)
 	h.Free(c)
-	wantLayout(t, h, "0-16 16+16 32-224 256+16 272-3820")
+	oracle.WantLayout(t, h, "0-16 16+16 32-224 256+16 272-3820")
 }
 
 func TestGoodFitPassesOverItsOwnClass(t *testing.T) {
 	h := open(t, "tlsf:capacity=64KiB,control=external")
-	a := alloc(t, h, 1028, 0)
-	alloc(t, h, 4, 0)
+	a := oracle.Alloc(t, h, 1028)
+	oracle.Alloc(t, h, 4)
 	h.Free(a)
 	// 1028 bytes fit the hole of 1028, but its class begins at 1024 and the
 	// search at the next one.
-	if got := h.Addr(alloc(t, h, 1028, 0)); got == 4 {
+	if got := h.Addr(oracle.Alloc(t, h, 1028)); got == 4 {
 		t.Error("1028 bytes are placed in their own class")
 	}
-	if got := h.Addr(alloc(t, h, 1024, 0)); got != 4 {
+	if got := h.Addr(oracle.Alloc(t, h, 1024)); got != 4 {
 		t.Errorf("1024 bytes are placed at %d, want 4", got)
 	}
 	if need := h.Need(1028, 0); need != 1032 {
@@ -213,15 +162,15 @@ func TestGoodFitPassesOverItsOwnClass(t *testing.T) {
 
 func TestReallocInPlace(t *testing.T) {
 	h := open(t, "tlsf:capacity=4KiB,control=external")
-	a, b := alloc(t, h, 100, 0), alloc(t, h, 100, 0)
-	alloc(t, h, 4, 0)
+	a, b := oracle.Alloc(t, h, 100), oracle.Alloc(t, h, 100)
+	oracle.Alloc(t, h, 4)
 	grow := func(r heapmodel.Ref, size uint64, want string) {
 		t.Helper()
 		s, ok := h.Realloc(r, size, 0)
 		if !ok || s != r {
 			t.Errorf("realloc to %d: got %d, %t; want it in place", size, s, ok)
 		}
-		wantLayout(t, h, want)
+		oracle.WantLayout(t, h, want)
 	}
 	// Fewer than four words are not cut off.
 	grow(a, 88, "0+104 104+104 208+16 224-3868")
@@ -236,23 +185,23 @@ func TestReallocInPlace(t *testing.T) {
 	if s, ok := h.Realloc(a, 205, 0); !ok || h.Addr(s) != 228 {
 		t.Errorf("got %d, %t; want a new object at 228", s, ok)
 	}
-	wantLayout(t, h, "0-208 208+16 224+212 436-3656")
+	oracle.WantLayout(t, h, "0-208 208+16 224+212 436-3656")
 }
 
 func TestReallocFails(t *testing.T) {
 	h := open(t, "tlsf:capacity=1KiB,control=external")
-	a := alloc(t, h, 100, 0)
-	alloc(t, h, 4, 0)
+	a := oracle.Alloc(t, h, 100)
+	oracle.Alloc(t, h, 4)
 	if s, ok := h.Realloc(a, 1000, 0); ok || s != a {
 		t.Errorf("got %d, %t; want a failure", s, ok)
 	}
-	wantLayout(t, h, "0+104 104+16 120-900")
+	oracle.WantLayout(t, h, "0+104 104+16 120-900")
 }
 
 // A realloc beyond the largest size is taken for one of no bytes.
 func TestReallocBeyondTheLargestSizeShrinks(t *testing.T) {
 	h := open(t, "tlsf:capacity=1KiB,control=external")
-	a := alloc(t, h, 100, 0)
+	a := oracle.Alloc(t, h, 100)
 	if s, ok := h.Realloc(a, 1<<30-4, 0); ok || s != a {
 		t.Errorf("the largest size: got %d, %t; want a failure", s, ok)
 	}
@@ -260,17 +209,17 @@ func TestReallocBeyondTheLargestSizeShrinks(t *testing.T) {
 		if s, ok := h.Realloc(a, size, 0); !ok || s != a {
 			t.Errorf("%d bytes: got %d, %t; want the same object", size, s, ok)
 		}
-		wantLayout(t, h, "0+4 4-1016")
+		oracle.WantLayout(t, h, "0+4 4-1016")
 		if got := h.(heapmodel.Native).Native()[2]; got.Key != "short_reallocs" || got.Value != uint64(i+1) {
 			t.Errorf("native figure %+v, want %d short_reallocs", got, i+1)
 		}
 	}
 	// A block without payload can be freed between used blocks, and goes.
-	b := alloc(t, h, 12, 0)
+	b := oracle.Alloc(t, h, 12)
 	h.Free(a)
-	wantLayout(t, h, "0-4 4+16 20-1000")
+	oracle.WantLayout(t, h, "0-4 4+16 20-1000")
 	h.Free(b)
-	wantLayout(t, h, "0-1020")
+	oracle.WantLayout(t, h, "0-1020")
 }
 
 func TestAligned(t *testing.T) {
@@ -293,12 +242,12 @@ func TestAligned(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := open(t, c.spec)
-			alloc(t, h, c.first, 0)
-			r := alloc(t, h, c.size, c.align)
+			oracle.Alloc(t, h, c.first)
+			r := oracle.AllocAligned(t, h, c.size, c.align)
 			if a := h.Addr(r); uint64(a)%uint64(c.align) != 0 {
 				t.Errorf("address %d is no multiple of %d", a, c.align)
 			}
-			wantLayout(t, h, c.want)
+			oracle.WantLayout(t, h, c.want)
 		})
 	}
 }
@@ -316,34 +265,34 @@ func TestAlignedFails(t *testing.T) {
 			t.Errorf("%d bytes, align %d, need %d", c.size, c.align, need)
 		}
 	}
-	wantLayout(t, h, "0-4092")
+	oracle.WantLayout(t, h, "0-4092")
 }
 
 func TestGrowth(t *testing.T) {
 	h := open(t, "tlsf:capacity=1KiB,control=external,quantum=512,grow=4KiB")
-	alloc(t, h, 1008, 0)
-	wantLayout(t, h, "0+1020")
-	alloc(t, h, 40, 0)
-	wantLayout(t, h, "0+1020 1024+44 1068-464")
+	oracle.Alloc(t, h, 1008)
+	oracle.WantLayout(t, h, "0+1020")
+	oracle.Alloc(t, h, 40)
+	oracle.WantLayout(t, h, "0+1020 1024+44 1068-464")
 	u := h.Usage()
 	if want := (heapmodel.Growth{Need: 44}); u.Grown != want || u.Arena != 1536 {
 		t.Errorf("arena %d, growth %+v; want 1536, %+v", u.Arena, u.Grown, want)
 	}
 	// Larger than a quantum: up to the next class, 1024, and two words.
-	b := alloc(t, h, 1010, 0)
-	wantLayout(t, h, "0+1020 1024+44 1068-464 1536+1028")
+	b := oracle.Alloc(t, h, 1010)
+	oracle.WantLayout(t, h, "0+1020 1024+44 1068-464 1536+1028")
 	if want := (heapmodel.Growth{Need: 1016, Free: 464, LargestFree: 464}); u.Grown != want {
 		t.Errorf("growth %+v, want %+v", u.Grown, want)
 	}
 	// Pools are not merged, and a heap at its limit fails.
 	h.Free(b)
-	wantLayout(t, h, "0+1020 1024+44 1068-464 1536-1028")
+	oracle.WantLayout(t, h, "0+1020 1024+44 1068-464 1536-1028")
 	if _, ok := h.Alloc(2000, 0); ok {
 		t.Error("2000 bytes are placed beyond the limit")
 	}
-	alloc(t, h, 600, 0)
-	alloc(t, h, 600, 256)
-	wantLayout(t, h, "0+1020 1024+44 1068-464 1536+604 2140-424 2568-244 2812+604 3416-180")
+	oracle.Alloc(t, h, 600)
+	oracle.AllocAligned(t, h, 600, 256)
+	oracle.WantLayout(t, h, "0+1020 1024+44 1068-464 1536+604 2140-424 2568-244 2812+604 3416-180")
 	if u.Arena != 3600 || u.HighWater != 3416 {
 		t.Errorf("arena %d, high-water mark %d; want 3600, 3416", u.Arena, u.HighWater)
 	}
@@ -351,25 +300,25 @@ func TestGrowth(t *testing.T) {
 
 func TestGrowthOfARealloc(t *testing.T) {
 	h := open(t, "tlsf:capacity=1KiB,control=external,grow=64KiB")
-	a := alloc(t, h, 900, 0)
+	a := oracle.Alloc(t, h, 900)
 	s, ok := h.Realloc(a, 2000, 0)
 	if !ok || h.Addr(s) != 1028 {
 		t.Errorf("got %d, %t; want a new object at 1028", s, ok)
 	}
-	wantLayout(t, h, "0-1020 1024+2004 3028-2088")
+	oracle.WantLayout(t, h, "0-1020 1024+2004 3028-2088")
 }
 
 func TestNative(t *testing.T) {
 	h := open(t, "tlsf:capacity=4KiB,control=external")
-	a := alloc(t, h, 100, 0)
-	alloc(t, h, 40, 0)
+	a := oracle.Alloc(t, h, 100)
+	oracle.Alloc(t, h, 40)
 	h.Free(a)
 	want := []heapmodel.Stat{{Key: "free_bytes", Value: 100 + 3940}, {Key: "largest_free_bytes", Value: 3940}, {Key: "short_reallocs"}}
 	if got := h.(heapmodel.Native).Native(); !slices.Equal(got, want) {
 		t.Errorf("native figures %+v, want %+v", got, want)
 	}
 	for _, size := range []uint64{3904, 32, 100} {
-		alloc(t, h, size, 0)
+		oracle.Alloc(t, h, size)
 	}
 	want[0].Value, want[1].Value = 0, 0
 	if got := h.(heapmodel.Native).Native(); !slices.Equal(got, want) {
@@ -385,14 +334,14 @@ func TestSteps(t *testing.T) {
 		call func()
 		want uint64
 	}{
-		{"a list of another first level", func() { a = alloc(t, h, 40, 0) }, 4},
-		{"again", func() { b = alloc(t, h, 40, 0) }, 4},
-		{"the list of the least class, in the same first level", func() { h.Free(a); a = alloc(t, h, 16, 0) }, 2},
+		{"a list of another first level", func() { a = oracle.Alloc(t, h, 40) }, 4},
+		{"again", func() { b = oracle.Alloc(t, h, 40) }, 4},
+		{"the list of the least class, in the same first level", func() { h.Free(a); a = oracle.Alloc(t, h, 16) }, 2},
 		{"a search in vain", func() { h.Alloc(4000, 0) }, 2},
 		{"a size past the last class", func() { h.Alloc(1<<30-4, 0) }, 0},
 		{"free without a merge but with the rest above", func() { h.Free(a) }, 1},
 		{"free between two free blocks", func() { h.Free(b) }, 2},
-		{"aligned", func() { a = alloc(t, h, 40, 64) }, 4},
+		{"aligned", func() { a = oracle.AllocAligned(t, h, 40, 64) }, 4},
 		{"realloc into the block above, whose rest is given back", func() { h.Realloc(a, 60, 0) }, 1},
 		{"realloc that shrinks, before a free block", func() { h.Realloc(a, 12, 0) }, 1},
 	} {
@@ -406,8 +355,8 @@ func TestSteps(t *testing.T) {
 
 func TestWalls(t *testing.T) {
 	h := open(t, "tlsf:regions=8192@0+4096@16384,control=external,quantum=1KiB")
-	alloc(t, h, 7000, 0)
-	alloc(t, h, 7000, 0)
+	oracle.Alloc(t, h, 7000)
+	oracle.Alloc(t, h, 7000)
 	var walls []heapmodel.Addr
 	for b := range h.Blocks() {
 		if b.Wall {
@@ -421,7 +370,7 @@ func TestWalls(t *testing.T) {
 
 func TestRefsThatAreNotLive(t *testing.T) {
 	h := open(t, "tlsf")
-	a, b := alloc(t, h, 40, 0), alloc(t, h, 40, 0)
+	a, b := oracle.Alloc(t, h, 40), oracle.Alloc(t, h, 40)
 	h.Free(a)
 	for _, r := range []heapmodel.Ref{a, b + 1, b + 2, 0, 831, 1 << 31, heapmodel.NullRef - 1} {
 		for name, call := range map[string]func(){

@@ -1,7 +1,6 @@
 package ummmalloc_test
 
 import (
-	"strings"
 	"testing"
 
 	"github.com/fragprof/fragprof/heapmodel"
@@ -39,53 +38,18 @@ func TestFigures(t *testing.T) {
 
 func open(t *testing.T, spec string) heapmodel.Heap {
 	t.Helper()
-	s, err := heapmodel.ParseSpec([]*heapmodel.Model{ummmalloc.Model}, spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h, err := s.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return h
-}
-
-func alloc(t *testing.T, h heapmodel.Heap, size uint64) heapmodel.Ref {
-	t.Helper()
-	r, ok := h.Alloc(size, 0)
-	if !ok {
-		t.Fatalf("alloc of %d bytes fails", size)
-	}
-	return r
-}
-
-func wantLayout(t *testing.T, h heapmodel.Heap, want string) {
-	t.Helper()
-	if got := oracle.Layout(h); got != want {
-		t.Errorf("blocks\n got %s\nwant %s", got, want)
-	}
-	if err := h.Check(); err != nil {
-		t.Error(err)
-	}
+	return oracle.Open(t, ummmalloc.Model, spec)
 }
 
 func TestBadConfigs(t *testing.T) {
-	for _, c := range []struct{ spec, want string }{
+	oracle.BadConfigs(t, ummmalloc.Model, [][2]string{
 		{"umm-malloc:capacity=0", "capacity=0: needs at least 24 bytes"},
 		{"umm-malloc:capacity=23", "needs at least 24 bytes"},
 		{"umm-malloc:capacity=47,body=16", "needs at least 48 bytes"},
 		{"umm-malloc:capacity=256KiB", "the most is 262143 bytes"},
 		{"umm-malloc:capacity=512KiB,body=16", "the most is 524287 bytes"},
 		{"umm-malloc:capacity=0xffffffffffffffff", "the most is"},
-	} {
-		s, err := heapmodel.ParseSpec([]*heapmodel.Model{ummmalloc.Model}, c.spec)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := s.New(); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: error %v, want one with %q", c.spec, err, c.want)
-		}
-	}
+	})
 }
 
 func TestEmptyHeaps(t *testing.T) {
@@ -101,11 +65,11 @@ func TestEmptyHeaps(t *testing.T) {
 		{"umm-malloc:capacity=262143", "8-262120", 12, 23},
 	} {
 		h := open(t, c.spec)
-		wantLayout(t, h, c.want)
+		oracle.WantLayout(t, h, c.want)
 		if u := h.Usage(); u.Overhead != c.overhead || u.HighWater != 0 {
 			t.Errorf("%s: overhead %d, high-water mark %d; want %d, 0", c.spec, u.Overhead, u.HighWater, c.overhead)
 		}
-		if a := h.Addr(alloc(t, h, 1)); a != c.first {
+		if a := h.Addr(oracle.Alloc(t, h, 1)); a != c.first {
 			t.Errorf("%s: the first object is at %d, want %d", c.spec, a, c.first)
 		}
 	}
@@ -128,7 +92,7 @@ func TestSizes(t *testing.T) {
 		{"umm-malloc:body=64", 61, 128},
 	} {
 		h := open(t, c.spec)
-		alloc(t, h, c.size)
+		oracle.Alloc(t, h, c.size)
 		if got := h.Usage().Allocated; got != c.want || h.Need(c.size, 0) != c.want {
 			t.Errorf("%s: %d bytes take %d, need %d, want %d", c.spec, c.size, got, h.Need(c.size, 0), c.want)
 		}
@@ -138,7 +102,7 @@ func TestSizes(t *testing.T) {
 func TestImpossibleRequests(t *testing.T) {
 	for _, spec := range []string{"umm-malloc:capacity=262143", "umm-malloc:fit=first"} {
 		h := open(t, spec)
-		r := alloc(t, h, 100)
+		r := oracle.Alloc(t, h, 100)
 		want := oracle.Layout(h)
 		largest := h.LargestFree() - 4
 		for _, size := range []uint64{largest + 1, 1 << 18, 1 << 32, 1<<35 + 1, heapmodel.MaxSize} {
@@ -149,8 +113,8 @@ func TestImpossibleRequests(t *testing.T) {
 				t.Errorf("%s: realloc to %d bytes succeeds", spec, size+104)
 			}
 		}
-		wantLayout(t, h, want)
-		alloc(t, h, largest)
+		oracle.WantLayout(t, h, want)
+		oracle.Alloc(t, h, largest)
 	}
 }
 
@@ -164,7 +128,7 @@ func TestZeroSizes(t *testing.T) {
 	} else if r, ok = h.Realloc(r, 0, 0); !ok || r != heapmodel.NullRef {
 		t.Errorf("realloc to 0 bytes: %d, %v", r, ok)
 	}
-	wantLayout(t, h, "8-65520")
+	oracle.WantLayout(t, h, "8-65520")
 }
 
 // The list has the chunks in the order of their frees, newest first, and a
@@ -184,16 +148,16 @@ func TestListOrder(t *testing.T) {
 	} {
 		h := open(t, "umm-malloc:fit="+c.fit)
 		// Chunks of 2, 1, 2, 1 and 1 blocks from block 1 on, those between them used.
-		a := alloc(t, h, 12) // 8..24
-		alloc(t, h, 4)       // 24..32
-		b := alloc(t, h, 12) // 32..48
-		alloc(t, h, 4)       // 48..56
-		d := alloc(t, h, 4)  // 56..64
-		alloc(t, h, 4)       // 64..72
+		a := oracle.Alloc(t, h, 12) // 8..24
+		oracle.Alloc(t, h, 4)       // 24..32
+		b := oracle.Alloc(t, h, 12) // 32..48
+		oracle.Alloc(t, h, 4)       // 48..56
+		d := oracle.Alloc(t, h, 4)  // 56..64
+		oracle.Alloc(t, h, 4)       // 64..72
 		for _, r := range []heapmodel.Ref{b, d, a} {
 			h.Free(r)
 		}
-		if got := h.Addr(alloc(t, h, c.size)); got != c.want {
+		if got := h.Addr(oracle.Alloc(t, h, c.size)); got != c.want {
 			t.Errorf("%s fit of %d bytes: at %d, want %d", c.fit, c.size, got, c.want)
 		}
 	}
@@ -220,7 +184,7 @@ func TestReallocRules(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := open(t, "umm-malloc:capacity=136")
-			blocks := func(count uint32) heapmodel.Ref { return alloc(t, h, uint64(count)*8-4) }
+			blocks := func(count uint32) heapmodel.Ref { return oracle.Alloc(t, h, uint64(count)*8-4) }
 			blocks(5 - c.below)
 			var low, high heapmodel.Ref = heapmodel.NullRef, heapmodel.NullRef
 			if c.below > 0 {
@@ -237,7 +201,7 @@ func TestReallocRules(t *testing.T) {
 			if ok != (c.addr != 0) || ok && h.Addr(s) != c.addr {
 				t.Errorf("got %v at %d, want %d", ok, h.Addr(s), c.addr)
 			}
-			wantLayout(t, h, c.layout)
+			oracle.WantLayout(t, h, c.layout)
 		})
 	}
 }
@@ -251,8 +215,8 @@ func TestNative(t *testing.T) {
 		return out
 	}
 	h := open(t, "umm-malloc:capacity=136") // 15 blocks
-	a := alloc(t, h, 20)
-	alloc(t, h, 4)
+	a := oracle.Alloc(t, h, 20)
+	oracle.Alloc(t, h, 4)
 	h.Free(a)
 	got := native(h) // free runs of 3 and 11 blocks
 	for key, want := range map[string]uint64{
@@ -264,8 +228,8 @@ func TestNative(t *testing.T) {
 			t.Errorf("%s: got %d, %v, want %d", key, v, ok, want)
 		}
 	}
-	alloc(t, h, 20)
-	alloc(t, h, 84)
+	oracle.Alloc(t, h, 20)
+	oracle.Alloc(t, h, 84)
 	got = native(h)
 	if _, ok := got["usage_metric"]; ok || got["fragmentation_metric"] != 0 || got["free_bytes"] != 0 {
 		t.Errorf("full heap: %v", got)

@@ -1,16 +1,13 @@
 package zephyr_test
 
 import (
-	"bytes"
-	"fmt"
 	"math/bits"
 	"slices"
 	"testing"
 
 	"github.com/fragprof/fragprof/heapmodel"
-	"github.com/fragprof/fragprof/heapmodel/modeltest"
+	"github.com/fragprof/fragprof/heapmodel/internal/oracle"
 	"github.com/fragprof/fragprof/heapmodel/zephyr"
-	"pgregory.net/rapid"
 )
 
 // chunk is a chunk of the naive heap, in units.
@@ -197,88 +194,25 @@ func (h *naive) Addr(r heapmodel.Ref) heapmodel.Addr {
 
 func (h *naive) Usage() *heapmodel.Usage { return &h.use }
 
-// logged is a heap that keeps the number of steps after each call.
-type logged struct {
-	heapmodel.Heap
-	steps []uint64
-}
-
-func (l *logged) note() { l.steps = append(l.steps, l.Usage().Steps) }
-
-func (l *logged) Alloc(size uint64, align uint32) (heapmodel.Ref, bool) {
-	defer l.note()
-	return l.Heap.Alloc(size, align)
-}
-
-func (l *logged) Realloc(r heapmodel.Ref, size uint64, align uint32) (heapmodel.Ref, bool) {
-	defer l.note()
-	return l.Heap.Realloc(r, size, align)
-}
-
-func (l *logged) Free(r heapmodel.Ref) {
-	defer l.note()
-	l.Heap.Free(r)
-}
-
-// compare replays a trace through the model and the naive heap, which have to
-// agree in every address and, after every call, in the steps taken.
-func compare(h, n heapmodel.Heap, tr *modeltest.Trace) error {
-	got, want := &logged{Heap: h}, &logged{Heap: n}
-	a := bytes.Split(modeltest.Answers(got, tr), []byte("\n"))
-	b := bytes.Split(modeltest.Answers(want, tr), []byte("\n"))
-	for i, o := range tr.Ops {
-		if !bytes.Equal(a[i], b[i]) {
-			return fmt.Errorf("trace %s: line %d: %s: got %s, want %s", tr.Name, i+1, o, a[i], b[i])
-		}
-	}
-	for i := range got.steps {
-		if got.steps[i] != want.steps[i] {
-			return fmt.Errorf("trace %s: call %d: %d steps so far, want %d", tr.Name, i+1, got.steps[i], want.steps[i])
-		}
-	}
-	return nil
-}
-
 // oracles names heaps and how to make the naive ones.
 var oracles = []struct {
 	spec  string
-	naive func() *naive
+	naive func() heapmodel.Heap
 }{
-	{"zephyr-sys-heap:capacity=64KiB,mode=small", func() *naive { return newNaive(3, 65536, 4, 4, 0) }},
-	{"zephyr-sys-heap:capacity=33333,mode=small,stats=true", func() *naive { return newNaive(3, 33333, 4, 4, 12) }},
-	{"zephyr-sys-heap:capacity=40004,mode=big", func() *naive { return newNaive(3, 40004, 8, 4, 0) }},
-	{"zephyr-sys-heap:capacity=2000,ptr=64,version=2.5", func() *naive { return newNaive(3, 2000, 8, 8, 0) }},
-	{"zephyr-sys-heap:capacity=700,mode=small", func() *naive { return newNaive(3, 700, 4, 4, 0) }},
-	{"zephyr-sys-heap:capacity=16KiB,mode=small,loops=1", func() *naive { return newNaive(1, 16384, 4, 4, 0) }},
-	{"zephyr-sys-heap:capacity=64KiB,mode=big,loops=20", func() *naive { return newNaive(20, 65536, 8, 4, 0) }},
-}
-
-func newHeap(t testing.TB, spec string) heapmodel.Heap {
-	t.Helper()
-	s, err := heapmodel.ParseSpec([]*heapmodel.Model{zephyr.Model}, spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h, err := s.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return h
+	{"zephyr-sys-heap:capacity=64KiB,mode=small", func() heapmodel.Heap { return newNaive(3, 65536, 4, 4, 0) }},
+	{"zephyr-sys-heap:capacity=33333,mode=small,stats=true", func() heapmodel.Heap { return newNaive(3, 33333, 4, 4, 12) }},
+	{"zephyr-sys-heap:capacity=40004,mode=big", func() heapmodel.Heap { return newNaive(3, 40004, 8, 4, 0) }},
+	{"zephyr-sys-heap:capacity=2000,ptr=64,version=2.5", func() heapmodel.Heap { return newNaive(3, 2000, 8, 8, 0) }},
+	{"zephyr-sys-heap:capacity=700,mode=small", func() heapmodel.Heap { return newNaive(3, 700, 4, 4, 0) }},
+	{"zephyr-sys-heap:capacity=16KiB,mode=small,loops=1", func() heapmodel.Heap { return newNaive(1, 16384, 4, 4, 0) }},
+	{"zephyr-sys-heap:capacity=64KiB,mode=big,loops=20", func() heapmodel.Heap { return newNaive(20, 65536, 8, 4, 0) }},
 }
 
 func TestOracleTraces(t *testing.T) {
 	for _, o := range oracles {
 		t.Run(o.spec, func(t *testing.T) {
 			t.Parallel()
-			for _, name := range []string{"exhaust", "mixed", "realloc", "aligned", "wide", "fa1", "fa2", "fa5", "fn1"} {
-				tr, err := modeltest.LoadTrace(name)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if err := compare(newHeap(t, o.spec), o.naive(), tr); err != nil {
-					t.Error(err)
-				}
-			}
+			oracle.TracesSteps(t, zephyr.Model, o.spec, o.naive)
 		})
 	}
 }
@@ -287,48 +221,7 @@ func TestOracleRandom(t *testing.T) {
 	for _, o := range oracles {
 		t.Run(o.spec, func(t *testing.T) {
 			t.Parallel()
-			rapid.Check(t, func(rt *rapid.T) {
-				tr := drawTrace(rt)
-				if err := compare(newHeap(t, o.spec), o.naive(), tr); err != nil {
-					rt.Fatalf("%v\n%s", err, tr)
-				}
-			})
+			oracle.RandomSteps(t, zephyr.Model, o.spec, o.naive, oracle.MixedSizes())
 		})
 	}
-}
-
-// drawTrace draws a trace with many small objects, a few large ones and some
-// that no heap holds.
-func drawTrace(rt *rapid.T) *modeltest.Trace {
-	small, medium, large := rapid.Uint64Range(0, 40), rapid.Uint64Range(1, 700), rapid.Uint64Range(500, 9000)
-	size := rapid.OneOf(small, small, medium, large, rapid.Just(uint64(heapmodel.MaxSize)))
-	log2 := rapid.OneOf(rapid.IntRange(0, 8), rapid.IntRange(0, 31))
-	kind := rapid.SampledFrom([]modeltest.Kind{modeltest.Alloc, modeltest.Alloc, modeltest.Free, modeltest.Realloc})
-	tr := &modeltest.Trace{Name: "random"}
-	var live []uint32
-	for range rapid.IntRange(1, 300).Draw(rt, "operations") {
-		o := modeltest.Op{Kind: kind.Draw(rt, "kind")}
-		if len(live) == 0 {
-			o.Kind = modeltest.Alloc
-		}
-		if o.Kind == modeltest.Alloc {
-			o.ID = tr.Objects
-			tr.Objects++
-			live = append(live, o.ID)
-			if rapid.IntRange(0, 4).Draw(rt, "aligned") == 0 {
-				o.Align = 1 << log2.Draw(rt, "align")
-			}
-		} else {
-			i := rapid.IntRange(0, len(live)-1).Draw(rt, "object")
-			o.ID = live[i]
-			if o.Kind == modeltest.Free {
-				live = slices.Delete(live, i, i+1)
-			}
-		}
-		if o.Kind != modeltest.Free {
-			o.Size = size.Draw(rt, "size")
-		}
-		tr.Ops = append(tr.Ops, o)
-	}
-	return tr
 }

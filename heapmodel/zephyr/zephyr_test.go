@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/fragprof/fragprof/heapmodel"
+	"github.com/fragprof/fragprof/heapmodel/internal/oracle"
 	"github.com/fragprof/fragprof/heapmodel/modeltest"
 	"github.com/fragprof/fragprof/heapmodel/zephyr"
 )
@@ -35,22 +36,13 @@ var configs = []struct {
 	{"v2.5-small-64k-m32", "zephyr-sys-heap:capacity=64KiB,ptr=32,mode=small,version=2.5", 65456},
 }
 
-// native returns the heap's own figures.
-func native(h heapmodel.Heap) map[string]uint64 {
-	out := map[string]uint64{}
-	for _, s := range h.(heapmodel.Native).Native() {
-		out[s.Key] = s.Value
-	}
-	return out
-}
-
 func TestNativeFree(t *testing.T) {
 	for _, c := range configs {
 		t.Run(c.folder, func(t *testing.T) {
-			h := newHeap(t, c.spec)
+			h := oracle.Open(t, zephyr.Model, c.spec)
 			check := func(when string, want uint64) {
 				t.Helper()
-				if got := native(h)["free_bytes"]; got != want {
+				if got := oracle.Native(h)["free_bytes"]; got != want {
 					t.Errorf("%s: %d bytes free, want %d", when, got, want)
 				}
 			}
@@ -97,9 +89,9 @@ func TestSummaries(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				h := newHeap(t, c.spec)
+				h := oracle.Open(t, zephyr.Model, c.spec)
 				failures := uint64(strings.Count(string(modeltest.Answers(h, tr)), "!"))
-				if got := native(h)["free_bytes"]; got != want.Final || failures != want.Failures {
+				if got := oracle.Native(h)["free_bytes"]; got != want.Final || failures != want.Failures {
 					t.Errorf("trace %s: %d bytes free, %d failures; want %d and %d", name, got, failures, want.Final, want.Failures)
 				}
 			}
@@ -137,63 +129,41 @@ func TestEdgeOfAuto(t *testing.T) {
 		capacity string
 		align    uint32
 	}{{"1KiB", 4}, {"256KiB", 4}, {"262147", 4}, {"262148", 8}, {"300KiB", 8}} {
-		if got := newHeap(t, "zephyr-sys-heap:capacity="+c.capacity).Align(); got != c.align {
+		if got := oracle.Open(t, zephyr.Model, "zephyr-sys-heap:capacity="+c.capacity).Align(); got != c.align {
 			t.Errorf("capacity %s: header of %d bytes, want %d", c.capacity, got, c.align)
 		}
 	}
 }
 
-// What an allocation gives in place of an address.
-const (
-	null    = -1 // a null pointer that is no failure
-	nowhere = -2 // a failure
-)
-
-// call is an allocation and where it goes.
-type call struct {
-	size  uint64
-	align uint32
-	want  int64
-}
-
-func alloc(t *testing.T, h heapmodel.Heap, c call) heapmodel.Ref {
-	t.Helper()
-	r, ok := h.Alloc(c.size, c.align)
-	got := int64(nowhere)
-	if ok {
-		got = int64(h.Addr(r))
-	}
-	if got != c.want {
-		t.Errorf("alloc of %d bytes, align %d: at %d, want %d", c.size, c.align, got, c.want)
-	}
-	if err := h.Check(); err != nil {
-		t.Fatal(err)
-	}
-	return r
-}
+// null stands for the address of a null pointer that is no failure.
+const null = -1
 
 func TestExtremeRequests(t *testing.T) {
 	for _, spec := range []string{"zephyr-sys-heap", "zephyr-sys-heap:mode=big", "zephyr-sys-heap:ptr=64"} {
 		t.Run(spec, func(t *testing.T) {
-			h := newHeap(t, spec)
-			for _, c := range []call{
+			h := oracle.Open(t, zephyr.Model, spec)
+			for _, c := range []struct {
+				size  uint64
+				align uint32
+				want  int64
+			}{
 				{0, 0, null},
 				{0, 64, null},
-				{65536, 0, nowhere},
-				{1<<32 - 1, 0, nowhere},
-				{heapmodel.MaxSize, 0, nowhere},
-				{heapmodel.MaxSize, heapmodel.MaxAlign, nowhere},
-				{1, heapmodel.MaxAlign, nowhere},
+				{65536, 0, oracle.Nowhere},
+				{1<<32 - 1, 0, oracle.Nowhere},
+				{heapmodel.MaxSize, 0, oracle.Nowhere},
+				{heapmodel.MaxSize, heapmodel.MaxAlign, oracle.Nowhere},
+				{1, heapmodel.MaxAlign, oracle.Nowhere},
 				{8, 32768, 32768},
 			} {
-				alloc(t, h, c)
+				oracle.Place(t, h, c.size, c.align, c.want)
 			}
 		})
 	}
 }
 
 func TestReallocOfNothingAndToNothing(t *testing.T) {
-	h := newHeap(t, "zephyr-sys-heap")
+	h := oracle.Open(t, zephyr.Model, "zephyr-sys-heap")
 	r, ok := h.Realloc(heapmodel.NullRef, 10, 0)
 	if !ok || h.Addr(r) != 76 {
 		t.Fatalf("realloc of a null pointer: %d, %t, want address 76", r, ok)
@@ -207,25 +177,25 @@ func TestReallocOfNothingAndToNothing(t *testing.T) {
 // large enough, and succeeds in the next try, since the first moved the cursor.
 func TestFailureAmongEnough(t *testing.T) {
 	// A control structure of 5 units, then 8 + 1 four times, 15 + 1, and 6.
-	h := newHeap(t, "zephyr-sys-heap:capacity=508,mode=small")
+	h := oracle.Open(t, zephyr.Model, "zephyr-sys-heap:capacity=508,mode=small")
 	var holes []heapmodel.Ref
 	at := int64(8*5 + 4)
 	for _, units := range []int64{8, 8, 8, 8, 15} {
-		holes = append(holes, alloc(t, h, call{uint64(8*units - 4), 0, at}))
-		alloc(t, h, call{4, 0, at + 8*units})
+		holes = append(holes, oracle.Place(t, h, uint64(8*units-4), 0, at))
+		oracle.Place(t, h, 4, 0, at+8*units)
 		at += 8*units + 8
 	}
-	alloc(t, h, call{8*6 - 4, 0, at})
+	oracle.Place(t, h, 8*6-4, 0, at)
 	for _, r := range holes {
 		h.Free(r)
 	}
-	alloc(t, h, call{8*9 - 4, 0, nowhere})  // probes the first three of 8 units
-	alloc(t, h, call{8*9 - 4, 0, at - 128}) // and now the fourth and the one of 15
+	oracle.Place(t, h, 8*9-4, 0, oracle.Nowhere) // probes the first three of 8 units
+	oracle.Place(t, h, 8*9-4, 0, at-128)         // and now the fourth and the one of 15
 }
 
 // TestSolo leaves a unit of a big heap that no request can get until it merges.
 func TestSolo(t *testing.T) {
-	h := newHeap(t, "zephyr-sys-heap:capacity=80,mode=big")
+	h := oracle.Open(t, zephyr.Model, "zephyr-sys-heap:capacity=80,mode=big")
 	free := h.Usage().Free
 	r, ok := h.Alloc(free-8-8, 0)
 	if !ok {
@@ -234,7 +204,7 @@ func TestSolo(t *testing.T) {
 	if u := h.Usage(); u.Free != 8 || u.FreeBlocks != 1 || h.LargestFree() != 8 {
 		t.Errorf("%d bytes free in %d blocks, largest %d; want 8 in 1", u.Free, u.FreeBlocks, h.LargestFree())
 	}
-	alloc(t, h, call{1, 0, nowhere})
+	oracle.Place(t, h, 1, 0, oracle.Nowhere)
 	if s, ok := h.Realloc(r, free-8, 0); !ok || s != r {
 		t.Errorf("realloc over the unit left: %d, %t", s, ok)
 	}

@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { SLICE = 4096 };
+enum { SLICE = 1024 };
 
 static int64_t now(void)
 {
