@@ -31,7 +31,7 @@ type heap struct {
 
 // Alloc implements heapmodel.Heap.
 func (h *heap) Alloc(size uint64, align uint32) (heapmodel.Ref, bool) {
-	if uint64(align) > h.unit() {
+	if align > 2*h.word {
 		return h.allocAligned(size, align)
 	}
 	length := h.unitsOf(size)
@@ -232,23 +232,14 @@ func (h *heap) push(id blocks.ID, units uint32) {
 func (h *heap) unlink(nodes []blocks.Node, x, y blocks.ID) {
 	nodes[x].Y = y
 	nodes[y].X = x
-	// Without a branch, which would go either way at random.
-	var empty uint32
-	if x == y { // both are the head
-		empty = 1
-	}
-	h.smallMap &^= empty << (x & 31)
+	h.smallMap &^= one(x == y) << (x & 31) // they are the same only if both are the head
 }
 
 // unlinkNewest is unlink for the first chunk of a bin, before x.
 func (h *heap) unlinkNewest(nodes []blocks.Node, bin uint32, x blocks.ID) {
 	nodes[bin].X = x
 	nodes[x].Y = bin
-	var empty uint32
-	if x == bin {
-		empty = 1
-	}
-	h.smallMap &^= empty << (bin & 31)
+	h.smallMap &^= one(x == bin) << (bin & 31)
 }
 
 // grow extends the break so that the top has more than so many units.

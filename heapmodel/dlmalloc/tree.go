@@ -86,7 +86,8 @@ func (h *heap) addLeaf(id blocks.ID, units uint32) {
 		m := &tree[up]
 		if m.units == units {
 			next := m.next
-			*n = leaf{next: next, prev: up, units: units, id: id}
+			n.set(id, units)
+			n.up, n.next, n.prev = 0, next, up
 			m.next, tree[next].prev = x, x
 			h.use.Steps += steps
 			return
@@ -94,8 +95,16 @@ func (h *heap) addLeaf(id blocks.ID, units uint32) {
 		at = &m.child[key>>63]
 	}
 	*at = x
-	*n = leaf{up: up, next: x, prev: x, units: units, id: id}
+	n.set(id, units)
+	n.up, n.next, n.prev = up, x, x
 	h.use.Steps += steps
+}
+
+// set makes a leaf one without children, its links left out. Field by field: a
+// whole leaf would be put together in memory and copied from there.
+func (n *leaf) set(id blocks.ID, units uint32) {
+	n.child[0], n.child[1] = 0, 0
+	n.units, n.id = units, id
 }
 
 // growTree adds a spare leaf.
@@ -127,22 +136,26 @@ func (h *heap) removeLeaf(x uint32) {
 			return
 		}
 		heir = prev
-	case n.child != [2]uint32{}:
+	case n.child[0]|n.child[1] != 0:
 		heir = h.cutLeaf(x)
 	}
-	p, side := &tree[up], 0
-	if p.child[1] == x {
-		side = 1
+	p := &tree[up]
+	p.child[one(p.child[1] == x)&1] = heir
+	h.treeMap &^= one(up <= treeBins) & one(heir == 0) << ((up - 1) % treeBins)
+	low, high := n.child[0], n.child[1]
+	e := &tree[heir]
+	e.up, e.child[0], e.child[1] = up, low, high
+	tree[low].up, tree[high].up = heir, heir
+}
+
+// one returns 1 for true. There is no branch in it, which would go either way
+// at random.
+func one(is bool) uint32 {
+	bit := uint32(0)
+	if is {
+		bit = 1
 	}
-	p.child[side] = heir
-	var empty uint32
-	if up-1 < treeBins && heir == 0 {
-		empty = 1
-	}
-	h.treeMap &^= empty << ((up - 1) % treeBins)
-	child := n.child
-	tree[heir].up, tree[heir].child = up, child
-	tree[child[0]].up, tree[child[1]].up = heir, heir
+	return bit
 }
 
 // cutLeaf takes a node without children from below x, which has a child, out of
@@ -157,11 +170,7 @@ func (h *heap) cutLeaf(x uint32) uint32 {
 		}
 		if next == 0 {
 			p := &tree[n.up]
-			if p.child[1] == t {
-				p.child[1] = 0
-			} else {
-				p.child[0] = 0
-			}
+			p.child[one(p.child[1] == t)&1] = 0
 			return t
 		}
 		t = next
@@ -184,9 +193,6 @@ func (h *heap) leftmost(t, best uint32, units, rest uint64) uint32 {
 		n := &tree[t]
 		if over := uint64(n.units) - units; over < rest {
 			best, rest = t, over
-		}
-		if n.child == [2]uint32{} {
-			break
 		}
 		if t = n.child[0]; t == 0 {
 			t = n.child[1]

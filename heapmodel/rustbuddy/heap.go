@@ -20,93 +20,164 @@ func (h *heap) push(id blocks.ID, class uint32) {
 // Alloc implements heapmodel.Heap.
 func (h *heap) Alloc(size uint64, align uint32) (heapmodel.Ref, bool) {
 	class := h.class(size, align)
-	if class >= order {
-		return heapmodel.NullRef, false
-	}
 	u := &h.use
 	fits := h.some >> class
-	if fits == 0 {
-		u.Steps += uint64(order - class)
-		return heapmodel.NullRef, false
+	class &= classMask
+	var n *blocks.Node
+	var id blocks.ID
+	if fits&1 != 0 {
+		s := &h.stacks[class]
+		live := s.live
+		if live == 0 {
+			s.lower()
+			live = s.live
+		}
+		i := uint32(bits.Len64(live)) - 1
+		id = s.top[i%perWord]
+		live &^= 1 << (i % perWord)
+		s.live = live
+		h.some &^= isNone(live, s.below) << class
+		n = &h.t.Nodes[id]
+		u.Steps++
+		u.FreeBlocks--
+	} else {
+		if fits == 0 {
+			u.Steps += uint64(order - min(h.class(size, align), order))
+			return heapmodel.NullRef, false
+		}
+		id = h.halve(class)
+		n = &h.t.Nodes[id]
+		n.Y = class
 	}
-	halvings := uint32(bits.TrailingZeros32(fits))
-	u.Steps += uint64(halvings) + 1
-	from := class + halvings
-	s := &h.stacks[from&classMask]
-	id := s.pop()
-	if s.length == 0 {
-		h.some &^= 1 << (from & classMask)
-	}
-	for c := from; c > class; {
-		// [id....................] -> [id: half][pushed]
-		c--
-		h.push(h.t.Split(id, 1<<((c-h.wordLog2)&classMask)), c)
-	}
-	n := &h.t.Nodes[id]
 	n.Low |= blocks.UsedBit
-	n.X, n.Y = class, uint32(size)
-	bytes := uint64(1) << (class & classMask)
+	n.X = uint32(size)
 	h.user += size
+	bytes := uint64(1) << class
 	u.Allocated += bytes
 	u.Free -= bytes
 	u.UsedBlocks++
-	u.FreeBlocks += uint64(halvings) - 1
-	u.HighWater = max(u.HighWater, uint64(n.Start)<<(h.wordLog2&3)+bytes)
+	if end := uint64(n.Start)<<(h.wordLog2&3) + bytes; end > u.HighWater {
+		u.HighWater = end
+	}
 	return heapmodel.Ref(id), true
+}
+
+// isNone returns 1 if a stack has no blocks in its top word nor below, else 0.
+// There is no branch in it, which would go either way at random.
+func isNone(live uint64, below uint32) uint32 {
+	none := uint32(0)
+	if live|uint64(below) == 0 {
+		none = 1
+	}
+	return none
+}
+
+// halve takes a block of the lowest class above one that has any and halves it
+// down to that class. It returns the lowest part:
+//
+//	[id....................] -> [id][pushed][pushed    ]
+func (h *heap) halve(class uint32) blocks.ID {
+	halvings := uint32(bits.TrailingZeros32(h.some >> class))
+	h.use.Steps += uint64(halvings) + 1
+	h.use.FreeBlocks += uint64(halvings) - 1
+	from := class + halvings
+	s := &h.stacks[from&classMask]
+	id := s.pop()
+	h.some &^= isNone(s.live, s.below) << (from & classMask)
+	for from > class {
+		from--
+		h.push(h.t.Split(id, 1<<((from-h.wordLog2)&classMask)), from)
+	}
+	return id
 }
 
 // Free implements heapmodel.Heap.
 func (h *heap) Free(r heapmodel.Ref) {
-	if r == heapmodel.NullRef {
+	id, nodes := blocks.ID(r), h.t.Nodes
+	if uint64(id) >= uint64(len(nodes)) {
+		mustBeNull(r)
 		return
 	}
-	id := blocks.ID(r)
-	if !h.t.Live(id) {
-		panic(fmt.Sprintf("rust-buddy: free of object %d, which is not live", r))
-	}
-	nodes := h.t.Nodes
 	n := &nodes[id]
-	n.Low &^= blocks.UsedBit
-	class := n.X & classMask
-	bytes := uint64(1) << class
+	low, buddy := n.Low, n.High
+	if low&blocks.UsedBit == 0 || uint64(buddy) >= uint64(len(nodes)) {
+		panicDead()
+	}
+	low &^= blocks.UsedBit
+	n.Low = low
+	class := n.Y & classMask
 	u := &h.use
-	h.user -= uint64(n.Y)
+	h.user -= uint64(n.X)
+	bytes := uint64(1) << class
 	u.Allocated -= bytes
 	u.Free += bytes
 	u.UsedBlocks--
 	u.FreeBlocks++
+	// The buddy of an upper half is below. Here, too, a branch would go either way.
+	buddy ^= (buddy ^ low) & -(n.Start >> ((class - h.wordLog2) & classMask) & 1)
+	b := &nodes[buddy]
+	if b.Low>>31|(b.Y^class) == 0 || class == order-1 {
+		h.merge(id, class)
+		return
+	}
+	s := &h.stacks[class]
+	live := s.live
+	u.Steps += uint64(s.below) + uint64(bits.OnesCount64(live))
+	h.some |= 1 << class
+	i := uint32(bits.Len64(live))
+	if i == perWord || s.top == nil {
+		s.push(&h.t, id)
+		return
+	}
+	s.top[i%perWord] = id
+	s.live = live | 1<<(i%perWord)
+	n.X = s.base + i
+}
+
+// merge joins a free block, which is on no stack, with its buddy if that is free,
+// too, and the result with its own, as often as possible, and puts it on the
+// stack of its class.
+func (h *heap) merge(id blocks.ID, class uint32) {
+	nodes := h.t.Nodes
+	u := &h.use
 	for ; class < order-1; class++ {
+		n := &nodes[id]
 		upper := n.Start>>((class-h.wordLog2)&classMask)&1 == 1
 		buddy := n.High
 		if upper {
 			buddy = n.Low // no flag: id is marked free
 		}
 		s := &h.stacks[class&classMask]
-		// Nothing is below the lowest block, but that is no upper half.
-		if b := &nodes[buddy]; b.Low&blocks.UsedBit != 0 || b.Y != class {
-			u.Steps += uint64(s.length)
+		b := &nodes[buddy]
+		if b.Low>>31|(b.Y^class) != 0 {
+			u.Steps += uint64(s.length())
 			break
 		}
-		slot := nodes[buddy].X
-		u.Steps += uint64(s.above(slot)) + 2 // the buddy, and the merge
-		s.remove(slot)
-		if s.length == 0 {
-			h.some &^= 1 << (class & classMask)
-		}
+		u.Steps += uint64(s.above(b.X)) + 2 // the buddy, and the merge
+		s.remove(b.X)
+		h.some &^= isNone(s.live, s.below) << (class & classMask)
 		u.FreeBlocks--
 		if upper {
 			id = buddy
-			n = &nodes[id]
 		}
 		h.t.Merge(id)
 	}
 	h.push(id, class)
 }
 
+// mustBeNull panics unless the Ref is that of a null pointer.
+func mustBeNull(r heapmodel.Ref) {
+	if r != heapmodel.NullRef {
+		panicDead()
+	}
+}
+
+func panicDead() { panic("rust-buddy: the Ref is not that of a live object") }
+
 // Realloc implements heapmodel.Heap: there is none but GlobalAlloc's default.
 func (h *heap) Realloc(r heapmodel.Ref, size uint64, align uint32) (heapmodel.Ref, bool) {
 	if r != heapmodel.NullRef && !h.t.Live(blocks.ID(r)) {
-		panic(fmt.Sprintf("rust-buddy: realloc of object %d, which is not live", r))
+		panicDead()
 	}
 	return heapmodel.Move(h, r, size, align)
 }
@@ -183,9 +254,9 @@ func (h *heap) Check() error {
 		if h.t.Used(id) {
 			sum.UsedBlocks++
 			sum.Allocated += bytes
-			user += uint64(n.Y)
-			if bytes != 1<<n.X {
-				return fmt.Errorf("object at %d has class %d, its block %d bytes", at, n.X, bytes)
+			user += uint64(n.X)
+			if bytes != 1<<n.Y {
+				return fmt.Errorf("object at %d has class %d, its block %d bytes", at, n.Y, bytes)
 			}
 			continue
 		}
@@ -193,7 +264,7 @@ func (h *heap) Check() error {
 		if n.Y != class {
 			return fmt.Errorf("free block at %d has class %d and %d bytes", at, n.Y, bytes)
 		}
-		if s := &h.stacks[class]; n.X >= s.top || s.slots[n.X] != id || s.live[n.X>>wordLog2]>>(n.X&63)&1 == 0 {
+		if s := &h.stacks[class]; !s.has(n.X) || s.rest.slots[n.X] != id {
 			return fmt.Errorf("free block at %d is not on its stack", at)
 		}
 		count[class]++
@@ -225,24 +296,23 @@ func (h *heap) Check() error {
 // checkStack checks the stack of a class that is to have so many blocks.
 func (h *heap) checkStack(class int, blocks uint32) error {
 	s := &h.stacks[class]
-	total := uint32(0)
-	for w, word := range s.live {
-		total += uint32(bits.OnesCount64(word))
-		below := uint32(0)
+	below := uint32(0)
+	for w := range s.base / perWord {
+		below += uint32(bits.OnesCount64(s.rest.words[w]))
+		sum := uint32(0)
 		for i := w + 1; i > 0; i &= i - 1 {
-			below += s.tally[i-1]
+			sum += s.rest.tally[i-1]
 		}
-		if below != total && len(s.tally) > 1 {
-			return fmt.Errorf("class %d: the tree counts %d blocks up to word %d, not %d", class, below, w, total)
+		if sum != below {
+			return fmt.Errorf("class %d: the tree counts %d blocks up to word %d, not %d", class, sum, w, below)
 		}
 	}
 	switch {
-	case s.length != blocks || total != blocks:
-		return fmt.Errorf("class %d: %d blocks on the stack, %d marked, %d free", class, s.length, total, blocks)
+	case s.below != below || s.length() != blocks:
+		return fmt.Errorf("class %d: %d blocks on the stack, %d are free; %d in the words below the top, the bitmap has %d",
+			class, s.length(), blocks, s.below, below)
 	case h.some>>class&1 == 1 != (blocks > 0):
 		return fmt.Errorf("class %d: the bitmap is wrong about its %d blocks", class, blocks)
-	case s.top > 0 && s.live[(s.top-1)>>wordLog2]>>((s.top-1)&63)&1 == 0:
-		return fmt.Errorf("class %d: a gap on top", class)
 	}
 	return nil
 }

@@ -61,7 +61,7 @@ const (
 
 // heap is a buddy heap. The granule of its table is a word.
 type heap struct {
-	t        blocks.Table // X and Y: class and bytes requested of a used block, slot on the stack and class of a free one
+	t        blocks.Table // X: bytes requested of a used block, slot on the stack of a free one; Y: class
 	first    blocks.ID
 	wordLog2 uint32
 	some     uint32 // bitmap of the classes whose stack is not empty

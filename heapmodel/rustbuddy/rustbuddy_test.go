@@ -2,7 +2,6 @@ package rustbuddy_test
 
 import (
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/fragprof/fragprof/heapmodel"
@@ -39,34 +38,7 @@ func TestFigures(t *testing.T) {
 
 func open(t *testing.T, spec string) heapmodel.Heap {
 	t.Helper()
-	s, err := heapmodel.ParseSpec([]*heapmodel.Model{rustbuddy.Model}, spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h, err := s.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return h
-}
-
-func alloc(t *testing.T, h heapmodel.Heap, size uint64, align uint32) heapmodel.Ref {
-	t.Helper()
-	r, ok := h.Alloc(size, align)
-	if !ok {
-		t.Fatalf("alloc of %d bytes, align %d, fails", size, align)
-	}
-	return r
-}
-
-func wantLayout(t *testing.T, h heapmodel.Heap, want string) {
-	t.Helper()
-	if got := oracle.Layout(h); got != want {
-		t.Errorf("blocks\n got %s\nwant %s", got, want)
-	}
-	if err := h.Check(); err != nil {
-		t.Error(err)
-	}
+	return oracle.Open(t, rustbuddy.Model, spec)
 }
 
 func TestEmptyHeaps(t *testing.T) {
@@ -81,7 +53,7 @@ func TestEmptyHeaps(t *testing.T) {
 		{"rust-buddy:capacity=6GiB,ptr=64", "0-2147483648 2147483648-2147483648 4294967296-2147483648", 0},
 	} {
 		h := open(t, c.spec)
-		wantLayout(t, h, c.want)
+		oracle.WantLayout(t, h, c.want)
 		if got := h.Usage().Overhead; got != c.overhead {
 			t.Errorf("%s: overhead %d, want %d", c.spec, got, c.overhead)
 		}
@@ -89,47 +61,39 @@ func TestEmptyHeaps(t *testing.T) {
 }
 
 func TestBadConfigs(t *testing.T) {
-	for _, c := range []struct{ spec, want string }{
+	oracle.BadConfigs(t, rustbuddy.Model, [][2]string{
 		{"rust-buddy:capacity=3", "capacity 3: needs at least 4 bytes"},
 		{"rust-buddy:capacity=0,ptr=64", "capacity 0: needs at least 8 bytes"},
 		{"rust-buddy:capacity=4GiB", "the most is 4294967295 bytes"},
 		{"rust-buddy:capacity=32GiB,ptr=64", "the most is 34359738360 bytes"},
-	} {
-		s, err := heapmodel.ParseSpec([]*heapmodel.Model{rustbuddy.Model}, c.spec)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := s.New(); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: error %v, want one with %q", c.spec, err, c.want)
-		}
-	}
+	})
 }
 
 func TestPlacement(t *testing.T) {
 	h := open(t, "rust-buddy:capacity=64")
-	a := alloc(t, h, 5, 0)
-	b := alloc(t, h, 0, 0) // a word
-	wantLayout(t, h, "0+8 8+4 12-4 16-16 32-32")
-	c := alloc(t, h, 1, 16) // alignment makes the block
-	wantLayout(t, h, "0+8 8+4 12-4 16+16 32-32")
+	a := oracle.Alloc(t, h, 5)
+	b := oracle.Alloc(t, h, 0) // a word
+	oracle.WantLayout(t, h, "0+8 8+4 12-4 16-16 32-32")
+	c := oracle.AllocAligned(t, h, 1, 16) // alignment makes the block
+	oracle.WantLayout(t, h, "0+8 8+4 12-4 16+16 32-32")
 	h.Free(b)
-	wantLayout(t, h, "0+8 8-8 16+16 32-32")
+	oracle.WantLayout(t, h, "0+8 8-8 16+16 32-32")
 	h.Free(c)
 	h.Free(a)
-	wantLayout(t, h, "0-64")
+	oracle.WantLayout(t, h, "0-64")
 }
 
 func TestClassesAreLIFO(t *testing.T) {
 	h := open(t, "rust-buddy:capacity=64")
 	var refs [16]heapmodel.Ref
 	for i := range refs {
-		refs[i] = alloc(t, h, 4, 0)
+		refs[i] = oracle.Alloc(t, h, 4)
 	}
 	for _, i := range []int{2, 8, 4} {
 		h.Free(refs[i])
 	}
 	for _, want := range []heapmodel.Addr{16, 32, 8} {
-		if got := h.Addr(alloc(t, h, 4, 0)); got != want {
+		if got := h.Addr(oracle.Alloc(t, h, 4)); got != want {
 			t.Errorf("placed at %d, want %d", got, want)
 		}
 	}
@@ -138,13 +102,13 @@ func TestClassesAreLIFO(t *testing.T) {
 // Merging stops at 2^31: two halves of 4 GiB stay apart.
 func TestHighestClass(t *testing.T) {
 	h := open(t, "rust-buddy:capacity=4GiB,ptr=64")
-	a, b := alloc(t, h, 1<<31, 0), alloc(t, h, 1<<31, 0)
+	a, b := oracle.Alloc(t, h, 1<<31), oracle.Alloc(t, h, 1<<31)
 	if _, ok := h.Alloc(1, 0); ok {
 		t.Error("a byte is placed in a full heap")
 	}
 	h.Free(a)
 	h.Free(b)
-	wantLayout(t, h, "0-2147483648 2147483648-2147483648")
+	oracle.WantLayout(t, h, "0-2147483648 2147483648-2147483648")
 	for _, size := range []uint64{1<<31 + 1, 1 << 40, heapmodel.MaxSize} {
 		if _, ok := h.Alloc(size, 0); ok {
 			t.Errorf("%d bytes are placed", size)
@@ -153,7 +117,7 @@ func TestHighestClass(t *testing.T) {
 			t.Errorf("%d bytes need %d", size, need)
 		}
 	}
-	if r := alloc(t, h, 1, heapmodel.MaxAlign); h.Addr(r) != 0 {
+	if r := oracle.AllocAligned(t, h, 1, heapmodel.MaxAlign); h.Addr(r) != 0 {
 		t.Errorf("placed at %d, want the block freed last", h.Addr(r))
 	}
 }
@@ -169,8 +133,8 @@ func TestSteps(t *testing.T) {
 		}
 	}
 	var a, b heapmodel.Ref
-	want("classes 2 to 6", 5, func() { a = alloc(t, h, 4, 0) })
-	want("class 2", 1, func() { b = alloc(t, h, 4, 0) })
+	want("classes 2 to 6", 5, func() { a = oracle.Alloc(t, h, 4) })
+	want("class 2", 1, func() { b = oracle.Alloc(t, h, 4) })
 	want("classes 6 to 31", 26, func() { h.Alloc(33, 0) })
 	want("beyond all classes", 0, func() { h.Alloc(1<<31+1, 0) })
 	want("free without buddy", 0, func() { h.Free(a) })
@@ -179,8 +143,8 @@ func TestSteps(t *testing.T) {
 
 func TestNative(t *testing.T) {
 	h := open(t, "rust-buddy:capacity=1000")
-	a := alloc(t, h, 100, 0)
-	alloc(t, h, 5, 64)
+	a := oracle.Alloc(t, h, 100)
+	oracle.AllocAligned(t, h, 5, 64)
 	r, ok := h.Realloc(a, 20, 32)
 	if !ok || h.Addr(r) != 960 {
 		t.Errorf("realloc gives %d, %t; want an object at 960", r, ok)

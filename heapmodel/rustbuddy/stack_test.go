@@ -48,11 +48,11 @@ func TestStackIsASlice(t *testing.T) {
 				plain = slices.Delete(plain, at, at+1)
 				spare = append(spare, id)
 			}
-			if int(s.length) != len(plain) {
-				rt.Fatalf("operation %d: length %d, want %d", i, s.length, len(plain))
+			if int(s.length()) != len(plain) {
+				rt.Fatalf("operation %d: length %d, want %d", i, s.length(), len(plain))
 			}
 		}
-		if size := len(s.slots); size > max(64, 3*most) {
+		if size := len(s.rest.slots); size > max(64, 3*most) {
 			rt.Fatalf("%d slots for at most %d blocks", size, most)
 		}
 	})

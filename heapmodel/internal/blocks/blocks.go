@@ -83,8 +83,8 @@ func (t *Table) Spare() {
 func (t *Table) grow() {
 	n := len(t.Nodes)
 	if n == cap(t.Nodes) {
-		// Growing by an eighth keeps the memory a block near its 20 bytes.
-		grown := make([]Node, n, max(64, n+n/8))
+		// Growing by a sixteenth keeps the memory a block near its 20 bytes.
+		grown := make([]Node, n, n+max(64, n/16))
 		copy(grown, t.Nodes)
 		t.Nodes = grown
 	}
@@ -136,9 +136,10 @@ func (t *Table) Live(id ID) bool {
 // free: [id............] -> [id: size][new].
 func (t *Table) Split(id ID, size uint32) ID {
 	up := t.Take()
-	n := &t.Nodes[id]
+	n, b := &t.Nodes[id], &t.Nodes[up]
 	after := n.High
-	t.Nodes[up] = Node{Start: n.Start + size, Low: id, High: after}
+	// Field by field: a whole Node would be put together in memory and copied.
+	b.Start, b.Low, b.High, b.X, b.Y = n.Start+size, id, after, 0, 0
 	n.High = up
 	a := &t.Nodes[after]
 	a.Low = up | a.Low&UsedBit
