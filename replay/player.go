@@ -28,7 +28,7 @@ type player struct {
 	sizes  []uint64        // by slot: requested bytes of a live object
 	aligns []uint32        // by slot; nil until the first aligned object lives
 
-	regions []heapmodel.Region // of a fixed heap in several pieces, else nil
+	foot heapmodel.Footprint
 
 	planned heapmodel.Planned   // the heap, if it wants all lifetimes beforehand
 	hinted  heapmodel.Hinted    // the heap, if it looks at hints
@@ -76,10 +76,7 @@ func newPlayer(s *heapmodel.Spec, hdr *trace.Header, o *Options) (*player, error
 	p.res = &Result{Spec: s, Trace: hdr, Growing: s.Grows(), MinLargestFree: ^uint64(0)}
 	p.layout = s.Model.Caps&heapmodel.CapNoLayout == 0
 	p.res.Layout, p.res.LargestNeed = p.layout, h.Need(min(hdr.Summary.Largest, heapmodel.MaxSize), 0)
-	p.regions = s.Regions()
-	if apart, ok := h.(heapmodel.Apart); ok {
-		p.regions = apart.Regions()
-	}
+	p.foot = heapmodel.FootprintOf(s, h)
 	p.planned, _ = h.(heapmodel.Planned)
 	if hinted, ok := h.(heapmodel.Hinted); ok && hinted.Hints() != 0 {
 		p.hinted, p.wants = hinted, hinted.Hints()
@@ -90,7 +87,7 @@ func newPlayer(s *heapmodel.Spec, hdr *trace.Header, o *Options) (*player, error
 	p.arena = p.use.Arena
 	p.limit = h.LargestFree()
 	if p.res.Growing {
-		p.limit = s.GrowLimit()
+		p.limit = max(p.limit, s.GrowLimit())
 	}
 	samples := o.Samples
 	if samples <= 0 {
@@ -254,18 +251,12 @@ func (p *player) span(b *trace.Block, from, to int) {
 		if live > liveMax {
 			liveMax = live
 		}
-		foot := use.HighWater
-		if res.Growing {
-			foot = use.Arena
-		} else if p.regions != nil {
-			foot = p.owned(foot)
-		}
-		if foot > p.maxFoot {
+		if foot := p.foot.Bytes(); foot > p.maxFoot {
 			p.maxFoot = foot
 			res.FootprintEvent, res.LiveAtFootprint = b.First+uint64(from+i), live
 		}
 		if live > p.peakLive {
-			p.peakLive, p.peakLiveEvent, p.footAtPeak = live, b.First+uint64(from+i), p.footNow()
+			p.peakLive, p.peakLiveEvent, p.footAtPeak = live, b.First+uint64(from+i), p.foot.Bytes()
 		}
 		if p.count > res.PeakObjects {
 			res.PeakObjects = p.count
@@ -280,52 +271,35 @@ func (p *player) span(b *trace.Block, from, to int) {
 	p.live, p.liveMin, p.liveMax = live, liveMin, liveMax
 }
 
-// footNow returns the footprint so far: the arena of a growing heap, which may
-// fall, or the high-water mark of a fixed one.
-func (p *player) footNow() uint64 {
-	if p.res.Growing {
-		return p.use.Arena
-	}
-	if p.regions != nil {
-		return p.owned(p.use.HighWater)
-	}
-	return p.use.HighWater
-}
-
-// owned returns how many bytes below an address are in the heap's regions:
-// gaps between them are nobody's footprint.
-func (p *player) owned(addr uint64) uint64 {
-	var bytes uint64
-	for _, r := range p.regions {
-		if start := uint64(r.Addr); addr > start {
-			bytes += min(addr-start, r.Size)
-		}
-	}
-	return bytes
-}
-
 // placed advances the clock of Johnstone & Wilson by a request that was
 // served, and adds what the footprint exceeds live bytes by, weighted by it.
 func (p *player) placed(bytes, live uint64) {
 	p.res.AllocatedBytes += bytes
 	if live > 0 {
-		p.res.ExcessSum += float64(bytes) * (float64(p.footNow())/float64(live) - 1)
+		p.res.ExcessSum += float64(bytes) * (float64(p.foot.Bytes())/float64(live) - 1)
 	}
 }
 
-// allocAligned serves an aligned request; a heap without an aligned entry
-// point is asked for enough bytes to find an aligned address among them, which
-// is what programs on such heaps do.
+// allocAligned serves an aligned request.
 func (p *player) allocAligned(bytes uint64, align uint32) (heapmodel.Ref, bool) {
+	asked, to := p.ask(bytes, align)
+	if asked != bytes {
+		p.res.Padded++
+	}
+	return p.h.Alloc(asked, to)
+}
+
+// ask returns what the heap is asked for on behalf of a request: one without an
+// aligned entry point for enough bytes to find an aligned address among them,
+// which is what programs on such heaps do.
+func (p *player) ask(bytes uint64, align uint32) (asked uint64, to uint32) {
 	if p.caps&heapmodel.CapAlign != 0 {
-		return p.h.Alloc(bytes, align)
+		return bytes, align
 	}
-	natural := p.h.Align()
-	if align <= natural {
-		return p.h.Alloc(bytes, 0)
+	if natural := p.h.Align(); align > natural {
+		bytes += uint64(align - natural)
 	}
-	p.res.Padded++
-	return p.h.Alloc(bytes+uint64(align-natural), 0)
+	return bytes, 0
 }
 
 func (p *player) setAlign(slot int, align uint32) {
@@ -361,6 +335,8 @@ func (p *player) realloc(b *trace.Block, i int, live uint64) uint64 {
 			p.res.Reallocs++
 			if p.h.Addr(s) == was {
 				p.res.InPlace++
+			} else {
+				p.res.Copied += min(bytes, p.sizes[slot])
 			}
 		}
 	}

@@ -1,9 +1,8 @@
 package replay
 
 import (
-	"strconv"
-
 	"github.com/fragprof/fragprof/heapmodel"
+	"github.com/fragprof/fragprof/heapmodel/golden"
 	"github.com/fragprof/fragprof/trace"
 )
 
@@ -13,17 +12,14 @@ import (
 // fail records that event i of the block was not served.
 func (p *player) fail(b *trace.Block, i int, live uint64) {
 	res := p.res
-	align := uint32(0)
+	bytes, align := b.Size[i], uint32(0)
 	if b.Op[i] == trace.OpAlloc {
-		align = b.Align[i]
-		if p.caps&heapmodel.CapAlign == 0 {
-			align = 0
-		}
+		bytes, align = p.ask(bytes, b.Align[i])
 	}
 	f := Failure{
 		Event: b.First + uint64(i), Time: b.Time[i], Request: b.Size[i], Align: b.Align[i],
 		Realloc: b.Op[i] == trace.OpRealloc, Site: uint32(b.Site[i]),
-		Need: p.h.Need(b.Size[i], align), Free: p.use.Free, LargestFree: p.h.LargestFree(), FreeBlocks: p.use.FreeBlocks,
+		Need: p.h.Need(min(bytes, heapmodel.MaxSize), align), Free: p.use.Free, LargestFree: p.h.LargestFree(), FreeBlocks: p.use.FreeBlocks,
 	}
 	f.Verdict = judge(f.Need, f.Free, f.LargestFree, p.limit)
 	if res.Failures == 0 {
@@ -86,7 +82,7 @@ func (p *player) take(b *trace.Block, i int) {
 func (p *player) sample(event uint64, time int64) {
 	s := Sample{
 		Event: event, Time: time, Clock: p.res.AllocatedBytes,
-		Live: p.live, LiveMin: p.liveMin, LiveMax: p.liveMax, Footprint: p.footNow(),
+		Live: p.live, LiveMin: p.liveMin, LiveMax: p.liveMax, Footprint: p.foot.Bytes(),
 		Allocated: p.use.Allocated, Free: p.use.Free, FreeBlocks: p.use.FreeBlocks,
 		LargestFree: p.h.LargestFree(), Failures: p.res.Failures,
 	}
@@ -99,39 +95,43 @@ func (p *player) sample(event uint64, time int64) {
 }
 
 // watched reports whether every single event is to be recorded.
-func (p *player) watched() bool { return p.out != nil || p.steps != nil }
+func (p *player) watched() bool { return p.out != nil || p.steps != nil || p.o.Observe != nil }
 
 // watch records event i of the block, just replayed.
 func (p *player) watch(b *trace.Block, i int) {
-	if p.out != nil {
-		p.place(b, i)
+	if p.out != nil || p.o.Observe != nil {
+		a := p.answer(b, i)
+		if p.out != nil {
+			p.line = append(a.Append(p.line[:0]), '\n')
+			if _, err := p.out.Write(p.line); err != nil && p.outErr == nil {
+				p.outErr = err
+			}
+		}
+		if p.o.Observe != nil && !p.o.Observe(p.h, b, i, a) {
+			p.stopped, p.res.Events = true, b.First+uint64(i)+1
+		}
 	}
 	if p.steps != nil {
 		p.step(b, i)
 	}
 }
 
-// place writes the line of event i as the golden tables have it.
-func (p *player) place(b *trace.Block, i int) {
+// answer returns what the heap answered to event i of the block, just replayed.
+func (p *player) answer(b *trace.Block, i int) golden.Answer {
 	r := p.refs[b.Slot[i]]
-	p.line = p.line[:0]
-	switch {
-	case b.Op[i] == trace.OpFree && p.res.Skipped > p.seenSkipped:
-		p.line = append(p.line, '_')
-	case b.Op[i] == trace.OpFree:
-		p.line = append(p.line, '.')
-	case p.lastFailed == b.First+uint64(i) && p.res.Failures > 0, r >= dead:
-		p.line = append(p.line, '!')
-	default:
-		a := uint64(p.h.Addr(r))
-		if align := uint64(b.Align[i]); align > uint64(p.h.Align()) && p.caps&heapmodel.CapAlign == 0 {
-			a = (a + align - 1) &^ (align - 1)
-		}
-		p.line = strconv.AppendUint(p.line, a, 10)
-	}
+	skipped := p.res.Skipped > p.seenSkipped
 	p.seenSkipped = p.res.Skipped
-	p.line = append(p.line, '\n')
-	if _, err := p.out.Write(p.line); err != nil && p.outErr == nil {
-		p.outErr = err
+	switch {
+	case b.Op[i] == trace.OpFree && skipped:
+		return golden.Skipped
+	case b.Op[i] == trace.OpFree:
+		return golden.Freed
+	case p.lastFailed == b.First+uint64(i) && p.res.Failures > 0, r >= dead:
+		return golden.Null
 	}
+	a := uint64(p.h.Addr(r))
+	if align := uint64(b.Align[i]); align > uint64(p.h.Align()) && p.caps&heapmodel.CapAlign == 0 {
+		a = (a + align - 1) &^ (align - 1)
+	}
+	return golden.Answer(a)
 }

@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 
 	"github.com/fragprof/fragprof/heapmodel"
+	"github.com/fragprof/fragprof/heapmodel/golden"
 	"github.com/fragprof/fragprof/trace"
 )
 
@@ -44,6 +45,10 @@ type Options struct {
 	// address, "!" for a failure or null, "." for a free, "_" for a free of an
 	// object whose allocation failed.
 	Placements io.Writer
+	// Observe is called after every event, when there is one job, with the
+	// heap as the event left it and what it answered to event i of the block.
+	// It only looks; if it returns false the run ends there. May be nil.
+	Observe func(h heapmodel.Heap, b *trace.Block, i int, a golden.Answer) (more bool)
 	// Progress is called after every block with the number of events replayed
 	// so far. May be nil.
 	Progress func(events uint64)
@@ -60,7 +65,7 @@ const MaxKeptFailures = 100_000
 // breaks, gives a Result with Err set and does not stop the others. An error of the trace itself, or
 // of ctx, ends the run: the results so far are returned with it.
 func Run(ctx context.Context, src trace.Source, specs []*heapmodel.Spec, o Options) ([]*Result, error) {
-	if o.Placements != nil && len(specs) != 1 {
+	if (o.Placements != nil || o.Observe != nil) && len(specs) != 1 {
 		return nil, errors.New("placements need exactly one model")
 	}
 	if o.Steps && src.Header().Summary.Events > MaxSteps {
@@ -148,6 +153,9 @@ func pump(ctx context.Context, r trace.Reader, players []*player, o *Options) er
 			return d.err
 		}
 		playAll(players, d.b, workers)
+		if o.Observe != nil && players[0].stopped {
+			return nil
+		}
 		events += uint64(d.b.Len())
 		free <- d.b
 		if o.Progress != nil {
@@ -184,9 +192,28 @@ func playAll(players []*player, b *trace.Block, workers int) {
 
 // Fill completes a spec with what follows from the trace: the pointer width of
 // the recorded program, and for a heap without a capacity or a limit of growth
-// that needs one the DefaultCapacity of the trace. The notes say what was filled in, in a form
-// that is the same for all specs it applies to, so that they can be merged.
+// that needs one the DefaultCapacity of the trace. It completes the specs inside
+// in the same way: each of their heaps could serve the whole trace. The notes
+// say what was filled in, in a form that is the same for all specs it applies
+// to, so that they can be merged.
 func Fill(s *heapmodel.Spec, h *trace.Header) (filled *heapmodel.Spec, notes []string, err error) {
+	for i := range s.Model.Params {
+		key := s.Model.Params[i].Key
+		inside := s.Specs(key)
+		if len(inside) == 0 {
+			continue
+		}
+		for i, inner := range inside {
+			var more []string
+			if inside[i], more, err = Fill(inner, h); err != nil {
+				return nil, nil, err
+			}
+			notes = append(notes, more...)
+		}
+		if s, err = s.WithSpecs(key, inside); err != nil {
+			return nil, nil, err
+		}
+	}
 	if s.Has("ptr") && !s.Given("ptr") && h.PtrBits != 0 {
 		if wide, err := s.With("ptr", fmt.Sprint(h.PtrBits)); err == nil {
 			s = wide

@@ -17,6 +17,7 @@ type Result struct {
 	Frees     uint64 // of objects that were placed
 	Reallocs  uint64 // that succeeded
 	InPlace   uint64 // of those, at an unchanged address
+	Copied    uint64 // bytes that the others copied: the smaller of the old and the new size
 	Skipped   uint64 // frees of objects whose allocation had failed
 	Padded    uint64 // aligned allocations emulated by asking for more bytes
 	LiveBytes uint64 // after the last event
