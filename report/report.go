@@ -28,13 +28,19 @@ type Format struct {
 	Name  string
 	Doc   string
 	Write func(io.Writer, []*Run) error
+	// WriteComparison writes traces replayed with and without strategies.
+	WriteComparison func(io.Writer, []*Comparison) error
+	// WritePlan writes how big heaps must be.
+	WritePlan func(io.Writer, *Plan) error
+	// WriteAdvice writes what to change in a program.
+	WriteAdvice func(io.Writer, *Advised) error
 }
 
 // Formats is the table of report forms.
 var Formats = []Format{
-	{"text", "a ranked table for people, with failures and footnotes", writeText},
-	{"json", "one document a trace, of schema " + Schema, writeJSON},
-	{"csv", "one row a trace and heap, one column a metric", writeCSV},
+	{"text", "a ranked table for people, with failures and footnotes", writeText, writeCompareText, writePlanText, writeAdviseText},
+	{"json", "one document a trace, of schema " + Schema + ", or " + CompareSchema + " with strategies", writeJSON, writeCompareJSON, writePlanJSON, writeAdviseJSON},
+	{"csv", "one row a trace and heap, one column a metric", writeCSV, writeCompareCSV, writePlanCSV, writeAdviseCSV},
 }
 
 // Ranked returns the results best first: fewest failures, then smallest

@@ -45,17 +45,13 @@ stderr and kept in the Parquet file. - stands for standard input or output.`,
 }
 
 func (e *env) convert(path, output, to string, tf *traceFlags) error {
-	o, err := tf.options()
-	if err != nil {
-		return err
-	}
 	w, err := formats.LookupWriter(to)
 	if err != nil {
 		return usageError{err}
 	}
-	r, err := formats.Open(path, e.stdin, o)
+	r, err := e.stream(path, tf)
 	if err != nil {
-		return reading(err)
+		return err
 	}
 	defer r.Close()
 	step, end := e.progress("convert "+traceName(path), -1)

@@ -20,26 +20,38 @@ var layers = []struct {
 	allow []string
 }{
 	{"trace/formats", []string{"trace", "trace/store"}},
+	{"trace/gen", []string{"trace", "trace/growth"}},
+	{"trace/growth", nil},
 	{"trace/", []string{"trace"}},
 	{"trace", nil},
 	{"heapmodel/catalog", []string{"heapmodel"}},
-	{"heapmodel/modeltest", []string{"heapmodel"}},
+	{"heapmodel/golden", []string{"heapmodel"}},
+	{"heapmodel/modeltest", []string{"heapmodel", "heapmodel/golden"}},
 	{"heapmodel/internal/oracle", []string{"heapmodel", "heapmodel/modeltest"}}, // for tests
 	{"heapmodel/internal/", []string{"heapmodel", "heapmodel/internal/"}},
+	{"heapmodel/espheapcaps", []string{"heapmodel", "heapmodel/internal/", "heapmodel/esptlsf"}}, // several of them
 	{"heapmodel/", []string{"heapmodel", "heapmodel/internal/"}},
 	{"heapmodel", nil},
-	{"replay", []string{"trace", "heapmodel"}},
+	{"replay/study", []string{"trace", "trace/", "heapmodel", "replay"}},
+	{"replay/strategy", []string{"trace", "trace/", "heapmodel", "replay"}},
+	{"replay/plan", []string{"trace", "heapmodel", "replay"}},
+	{"replay/perturb", []string{"trace", "trace/"}},
+	{"replay/advise", []string{"trace", "trace/", "heapmodel", "replay", "replay/"}},
+	{"replay/compare", []string{"trace", "trace/", "heapmodel", "replay", "replay/"}},
+	{"replay/verify", []string{"trace", "heapmodel", "heapmodel/golden", "replay"}},
+	{"replay", []string{"trace", "heapmodel", "heapmodel/golden"}},
 	{"report/plot", []string{"trace", "heapmodel", "replay", "report"}},
-	{"report", []string{"trace", "heapmodel", "replay"}},
+	{"report", []string{"trace", "heapmodel", "replay", "replay/advise", "replay/compare", "replay/plan"}},
 }
 
 var onlyIn = map[string][]string{
 	"github.com/parquet-go/parquet-go": {"trace/store"},
 	"gonum.org/v1/plot":                {"report/plot"},
+	"gonum.org/v1/gonum":               {"replay/compare"},
 	"github.com/spf13/cobra":           {"cmd/fragprof"},
 	"log":                              {"cmd/fragprof"},
 	"log/slog":                         {"cmd/fragprof"},
-	"math/rand":                        {"heapmodel/modeltest", "heapmodel/internal/oracle"}, // with fixed seeds
+	"math/rand":                        {"heapmodel/modeltest", "heapmodel/internal/oracle", "trace/gen", "replay/perturb", "replay/compare", "replay/study", "heapmodel/offline"}, // with fixed seeds
 }
 
 // catalogs may be seen by commands and tests only.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/fragprof/fragprof/trace"
 	"github.com/fragprof/fragprof/trace/formats"
+	"github.com/fragprof/fragprof/trace/gen"
 )
 
 // traceFlags are the flags of every command that reads traces.
@@ -119,9 +120,18 @@ func readRegexFile(path string) (x *formats.Regex, err error) {
 // pass that counts and the pass that replays; larger traces are decoded twice.
 const cacheBytes = 64 << 20
 
-// load reads a trace so that its counts are known. each is called with every
-// block on the way and may be nil.
+// load reads a trace, or generates it, so that its counts are known. each is
+// called with every block on the way and may be nil.
 func (e *env) load(path string, f *traceFlags, each func(*trace.Block)) (trace.Source, error) {
+	if strings.HasPrefix(path, gen.Prefix) {
+		s, err := f.generator(path)
+		if err != nil {
+			return nil, err
+		}
+		step, end := e.progress("generate "+traceName(path), -1)
+		defer end()
+		return s.Load(cacheBytes, each, step), nil
+	}
 	o, err := f.options()
 	if err != nil {
 		return nil, err
@@ -130,6 +140,36 @@ func (e *env) load(path string, f *traceFlags, each func(*trace.Block)) (trace.S
 	src, err := formats.Load(path, e.stdin, o, cacheBytes, each, step)
 	end()
 	return src, reading(err)
+}
+
+// stream starts to read a trace, or to generate it, whose counts are known at its
+// end.
+func (e *env) stream(path string, f *traceFlags) (trace.Reader, error) {
+	if strings.HasPrefix(path, gen.Prefix) {
+		s, err := f.generator(path)
+		if err != nil {
+			return nil, err
+		}
+		return s.Open()
+	}
+	o, err := f.options()
+	if err != nil {
+		return nil, err
+	}
+	r, err := formats.Open(path, e.stdin, o)
+	return r, reading(err)
+}
+
+// generator returns the synthetic trace that the text names.
+func (f *traceFlags) generator(text string) (*gen.Source, error) {
+	s, err := gen.Parse(text)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	if f.from != "" || f.pid != 0 || f.sizes != "" || f.ptr != 0 || f.program != "" || len(f.patterns)+len(f.ops) > 0 || f.file != "" || f.preset != "" || f.timeUnit != "" {
+		return nil, usagef("%s is generated: flags that say how to read a file do not apply", text)
+	}
+	return s, nil
 }
 
 // reading prefixes an error of reading a trace with what was done, unless it

@@ -91,10 +91,7 @@ func modelList(models []*heapmodel.Model) []modelJSON {
 		out[i] = modelJSON{
 			Name: m.Name, Family: m.Family, Title: m.Title, Doc: m.Doc, Source: m.Source,
 			Aligned: m.Caps&heapmodel.CapAlign != 0, Realloc: m.Caps&heapmodel.CapRealloc != 0, Grows: m.Caps&heapmodel.CapGrow != 0,
-			Params: make([]paramJSON, len(m.Params)),
-		}
-		for j, p := range m.Params {
-			out[i].Params[j] = paramJSON{Key: p.Key, Kind: p.Kind.String(), Default: p.Default, Values: p.Enum, Doc: p.Doc}
+			Params: paramList(m.Params),
 		}
 	}
 	return out
@@ -115,9 +112,14 @@ func describeModel(w io.Writer, m *heapmodel.Model) error {
 		fmt.Fprintf(w, "Has: %s\n", strings.Join(can, ", "))
 	}
 	fmt.Fprintln(w)
+	return describeParams(w, m.Params)
+}
+
+// describeParams writes a table of parameters.
+func describeParams(w io.Writer, params []heapmodel.Param) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "PARAMETER\tVALUE\tDEFAULT\tWHAT IT IS")
-	for _, p := range m.Params {
+	for _, p := range params {
 		kind := p.Kind.String()
 		if len(p.Enum) > 0 {
 			kind = strings.Join(p.Enum, "|")

@@ -15,6 +15,7 @@ import (
 	"github.com/fragprof/fragprof/heapmodel/catalog"
 	"github.com/fragprof/fragprof/replay"
 	"github.com/fragprof/fragprof/report"
+	"github.com/fragprof/fragprof/trace/gen"
 )
 
 // defaultModels is the comparison made when nobody names a model: the lower
@@ -39,6 +40,7 @@ type replayFlags struct {
 	output     string
 	steps      bool
 	jobs       int
+	strategies strategyFlags
 }
 
 func newReplayCmd(e *env) *cobra.Command {
@@ -66,6 +68,7 @@ times the trace's peak of live bytes. TRACE - is standard input.`,
 	fs.StringVar(&f.placements, "placements", "", "file for the address of every operation, a line each; needs one trace and one model")
 	fs.BoolVar(&f.steps, "map", false, "draw the heap after every event; for small traces")
 	fs.IntVarP(&f.jobs, "jobs", "j", 0, "heaps replayed at a time (0: one a processor); results do not depend on it")
+	f.strategies.add(fs)
 	f.plots.add(fs)
 	f.trace.add(fs)
 	return cmd
@@ -92,6 +95,8 @@ func (f *replayFlags) check(traces []string) (write func(io.Writer, []*report.Ru
 		return nil, o, usagef("--placements needs exactly one trace and one --model")
 	case f.steps && f.format != "text":
 		return nil, o, usagef("--map draws text; it does not go with --format %s", f.format)
+	case len(f.strategies.strategies) > 0 && (f.placements != "" || f.steps || f.plots.dir != ""):
+		return nil, o, usagef("--strategy compares figures; it does not go with --placements, --map or --plots")
 	case f.jobs < 0:
 		return nil, o, usagef("--jobs must not be negative")
 	}
@@ -123,6 +128,13 @@ func (e *env) replay(ctx context.Context, traces []string, f *replayFlags) error
 	specs, err := parseModels(f.models)
 	if err != nil {
 		return err
+	}
+	sets, err := f.strategies.check()
+	if err != nil {
+		return err
+	}
+	if len(sets) > 0 {
+		return e.compare(ctx, traces, sets, specs, o, f)
 	}
 	figures, err := f.plots.options()
 	if err != nil {
@@ -245,6 +257,9 @@ const mapCols = 480
 func traceName(path string) string {
 	if path == "-" {
 		return "standard input"
+	}
+	if strings.HasPrefix(path, gen.Prefix) {
+		return path
 	}
 	return filepath.Base(path)
 }

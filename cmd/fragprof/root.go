@@ -17,7 +17,9 @@ import (
 	"golang.org/x/term"
 
 	"github.com/fragprof/fragprof/heapmodel"
+	"github.com/fragprof/fragprof/replay/strategy"
 	"github.com/fragprof/fragprof/trace/formats"
+	"github.com/fragprof/fragprof/trace/gen"
 )
 
 // env is what a command has to do with the world.
@@ -44,11 +46,16 @@ offset, and reports fragmentation, growth and failures.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
 		newReplayCmd(e),
+		newPlanCmd(e),
+		newAdviseCmd(e),
+		newVerifyCmd(e),
 		newConvertCmd(e),
 		newInfoCmd(e),
 		newModelsCmd(e),
+		newStrategiesCmd(e),
 		newFormatsCmd(e),
 		newMetricsCmd(e),
+		newGenCmd(e),
 	)
 	return root
 }
@@ -104,6 +111,9 @@ func hint(err error) string {
 	var model *heapmodel.UnknownModelError
 	var param *heapmodel.UnknownParamError
 	var format *formats.UnknownFormatError
+	var workload *gen.UnknownWorkloadError
+	var key *gen.UnknownParamError
+	var change *strategy.UnknownError
 	switch {
 	case errors.As(err, &model):
 		return near(model.Name, model.Known, "; fragprof models lists them all")
@@ -111,6 +121,12 @@ func hint(err error) string {
 		return near(param.Key, param.Known, fmt.Sprintf("; fragprof models %s lists its parameters", param.Model))
 	case errors.As(err, &format):
 		return near(format.Name, format.Known, "; fragprof formats lists them all")
+	case errors.As(err, &change):
+		return near(change.Name, change.Known, "; fragprof strategies lists them all")
+	case errors.As(err, &workload):
+		return near(workload.Name, workload.Known, "; fragprof gen lists them all")
+	case errors.As(err, &key):
+		return near(key.Key, key.Known, fmt.Sprintf("; fragprof gen %s lists its parameters", key.Workload))
 	}
 	return ""
 }
