@@ -14,10 +14,6 @@ import (
 // and how many entries stand before it, and counts the entries looked at.
 func (h *heap) find(units uint32) (p fit.Pos, before uint64) {
 	entries := uint64(h.free.Len()) + 1
-	if units > h.free.Largest() {
-		h.use.Steps += entries
-		return fit.NoPos, 0
-	}
 	if h.rover != base {
 		if next := h.free.Next(h.free.Find(h.rover)); next != fit.NoPos {
 			if p := h.free.FirstFitFrom(next, units); p != fit.NoPos {
@@ -28,7 +24,10 @@ func (h *heap) find(units uint32) (p fit.Pos, before uint64) {
 		}
 	}
 	// The walk passes the base and goes on up to the rover itself.
-	p = h.free.FirstFit(units)
+	if p = h.free.FirstFit(units); p == fit.NoPos {
+		h.use.Steps += entries
+		return p, 0
+	}
 	before = uint64(h.free.Rank(p)) + 1
 	h.use.Steps += before
 	if h.rover != base {

@@ -23,7 +23,7 @@ type heap struct {
 	head, end blocks.ID
 }
 
-func (h *heap) bytes(words uint32) uint64 { return uint64(words) << h.shift }
+func (h *heap) bytes(words uint32) uint64 { return uint64(words) << (h.shift & 63) }
 
 func (h *heap) up(bytes uint64) uint64 {
 	word := uint64(1) << h.shift
@@ -103,8 +103,16 @@ func (h *heap) take(want uint32) blocks.ID {
 		id = up
 	default:
 		// [id............] -> [id: want][up: rest]
-		up := h.t.Split(id, want)
-		h.free.Update(p, up, h.t.Nodes[up].Start, rest)
+		h.t.Spare()
+		up, nodes := h.t.Pop(), h.t.Nodes
+		n := &nodes[id]
+		start, after := n.Start+want, n.High
+		n.High = up
+		b := &nodes[up]
+		b.Start, b.Low, b.High = start, id, after
+		above := &nodes[after]
+		above.Low = up | above.Low&blocks.UsedBit
+		h.free.Update(p, up, start, rest)
 	}
 	h.t.SetUsed(id)
 	u.UsedBlocks++
@@ -218,39 +226,38 @@ func (h *heap) release(id blocks.ID) {
 	low, high := n.Low&^blocks.UsedBit, n.High
 	n.Low = low
 	above := &nodes[high]
-	start, size := n.Start, above.Start-n.Start
+	start, end := n.Start, above.Start
 	u := &h.use
 	u.UsedBlocks--
-	u.Allocated -= h.bytes(size)
-	u.Free += h.bytes(size)
+	u.Allocated -= h.bytes(end - start)
+	u.Free += h.bytes(end - start)
+	joinLow := low != blocks.None && nodes[low].Low&blocks.UsedBit == 0
 	joinHigh := above.Low&blocks.UsedBit == 0 // an end node is used
-	if low != blocks.None && nodes[low].Low&blocks.UsedBit == 0 {
-		// [low][id] -> [low.....]
+	if joinLow && joinHigh {
+		// [low][id][high] -> [low][id......]
 		u.Steps++
-		if joinHigh {
-			u.Steps++
-			size += nodes[above.High].Start - above.Start
-			h.free.Remove(h.free.Find(high))
-			u.FreeBlocks--
-			h.t.Merge(id)
-		}
-		p := h.free.Find(low)
-		u.Steps += uint64(h.free.Rank(p)) + 1
-		h.free.Update(p, low, nodes[low].Start, size+start-nodes[low].Start)
-		h.t.Merge(low)
-		return
-	}
-	if joinHigh {
-		// [id][high] -> [id......]
-		size += nodes[above.High].Start - above.Start
-		p := h.free.Find(high)
-		u.Steps += uint64(h.free.Rank(p)) + 1
-		h.free.Update(p, id, start, size)
+		end = nodes[above.High].Start
+		h.free.Remove(h.free.Find(high))
+		u.FreeBlocks--
 		h.t.Merge(id)
+	} else if !joinLow && !joinHigh {
+		u.FreeBlocks++
+		u.Steps += uint64(h.free.Rank(h.free.Insert(id, start, end-start)))
 		return
 	}
-	u.FreeBlocks++
-	u.Steps += uint64(h.free.Rank(h.free.Insert(id, start, size)))
+	// One way to merge for both sides, so that no branch depends on which it is:
+	// [low][id] -> [low.....] or [id][high] -> [id......]
+	into, was, steps := id, high, uint64(1)
+	if joinLow {
+		into, was, steps = low, low, 2
+	} else {
+		end = nodes[above.High].Start
+	}
+	start = nodes[into].Start
+	p := h.free.Find(was)
+	u.Steps += uint64(h.free.Rank(p)) + steps
+	h.free.Update(p, into, start, end-start)
+	h.t.Merge(into)
 }
 
 // Realloc implements heapmodel.Heap.

@@ -125,7 +125,8 @@ func (h *heap) malloc(bytes uint64) blocks.ID {
 		up, nodes := h.t.Pop(), h.t.Nodes
 		n := &nodes[id]
 		start, after := n.Start+want, n.High
-		nodes[up] = blocks.Node{Start: start, Low: id, High: after}
+		b := &nodes[up]
+		b.Start, b.Low, b.High, b.X, b.Y = start, id, after, 0, 0
 		n.High = up
 		n.Low |= blocks.UsedBit
 		above := &nodes[after]

@@ -52,7 +52,7 @@ func (h *heap) Alloc(size uint64, align uint32) (heapmodel.Ref, bool) {
 	block := h.block(size)
 	p, lead := fit.NoPos, uint32(0)
 	switch {
-	case block > uint64(h.holes.Largest()):
+	case block > math.MaxUint32:
 	case uint64(align) <= h.bytes(1):
 		p = h.find(uint32(block))
 	default:

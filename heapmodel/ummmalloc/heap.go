@@ -20,7 +20,7 @@ type heap struct {
 	best  bool
 }
 
-func (h *heap) bytes(count uint32) uint64 { return uint64(count) << h.shift }
+func (h *heap) bytes(count uint32) uint64 { return uint64(count) << (h.shift & 63) }
 
 // count returns the blocks of the chunk for a request of at most MaxSize.
 func (h *heap) count(size uint64) uint64 {
@@ -50,7 +50,15 @@ func (h *heap) Alloc(size uint64, _ uint32) (heapmodel.Ref, bool) {
 	id, room := h.free.At(p)
 	if rest := room - want; rest > 0 {
 		// [id............] -> [id: want][up: rest]
-		up := h.t.Split(id, want)
+		h.t.Spare()
+		up, nodes := h.t.Pop(), h.t.Nodes
+		n := &nodes[id]
+		after := n.High
+		n.High = up
+		b := &nodes[up]
+		b.Start, b.Low, b.High = n.Start+want, id, after
+		above := &nodes[after]
+		above.Low = up | above.Low&blocks.UsedBit
 		h.free.Update(p, up, h.free.Key(p), rest)
 	} else {
 		h.free.Remove(p)
@@ -70,17 +78,6 @@ func (h *heap) mark(id blocks.ID) {
 	h.use.HighWater = max(h.use.HighWater, h.bytes(end))
 }
 
-// put pushes a free chunk at the front of the list.
-func (h *heap) put(id blocks.ID) {
-	if h.key == 1 {
-		// Once in two thousand million frees.
-		h.key = firstKey
-		h.free.Rekey(h.key)
-	}
-	h.key--
-	h.free.Insert(id, h.key, h.t.Size(id))
-}
-
 // Free implements heapmodel.Heap.
 func (h *heap) Free(r heapmodel.Ref) {
 	if r == heapmodel.NullRef {
@@ -90,8 +87,8 @@ func (h *heap) Free(r heapmodel.Ref) {
 	if !h.t.Live(id) {
 		panic(fmt.Sprintf("ummmalloc: free of object %d, which is not live", r))
 	}
-	size := h.bytes(h.t.Size(id))
 	u := &h.use
+	size := h.bytes(h.t.Size(id))
 	u.UsedBlocks--
 	u.Allocated -= size
 	u.Free += size
@@ -102,20 +99,36 @@ func (h *heap) Free(r heapmodel.Ref) {
 // release puts a free chunk on the list that is not on it yet, and merges it.
 func (h *heap) release(id blocks.ID) {
 	u := &h.use
-	if high := h.t.Next(id); !h.t.Used(high) { // an end node is used
+	nodes := h.t.Nodes
+	n := &nodes[id]
+	low, high := n.Low, n.High               // free: no UsedBit
+	if nodes[high].Low&blocks.UsedBit == 0 { // an end node is used
 		// [id][high] -> [id......]
 		h.absorb(id, high)
+		high = n.High
 	}
-	if low := h.t.Prev(id); low != blocks.None && !h.t.Used(low) {
+	end := nodes[high].Start
+	if low != blocks.None && nodes[low].Low&blocks.UsedBit == 0 {
 		// [low][id] -> [low.....]
 		p := h.free.Find(low)
 		h.t.Merge(low)
 		u.Steps++
-		h.free.Update(p, low, h.free.Key(p), h.t.Size(low))
+		h.free.Update(p, low, h.free.Key(p), end-nodes[low].Start)
 		return
 	}
-	h.put(id)
+	h.put(id, end-n.Start)
 	u.FreeBlocks++
+}
+
+// put pushes a free chunk at the front of the list.
+func (h *heap) put(id blocks.ID, size uint32) {
+	if h.key == 1 {
+		// Once in two thousand million frees.
+		h.key = firstKey
+		h.free.Rekey(h.key)
+	}
+	h.key--
+	h.free.Insert(id, h.key, size)
 }
 
 // absorb takes the free chunk above a chunk off the list and joins it to that.

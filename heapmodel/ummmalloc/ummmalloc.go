@@ -78,7 +78,7 @@ func newHeap(c heapmodel.Config) (heapmodel.Heap, error) {
 	}
 	h.free = fit.New(&h.t, order)
 	h.head = h.t.Region(1, uint32(count)-1)
-	h.put(h.head)
+	h.put(h.head, h.t.Size(h.head))
 	size := h.bytes(uint32(count) - 2)
 	h.use = heapmodel.Usage{Arena: capacity, Free: size, Overhead: capacity - size, FreeBlocks: 1}
 	return h, nil

@@ -6,9 +6,8 @@ import (
 	"github.com/fragprof/fragprof/heapmodel/internal/blocks"
 )
 
-// Insert adds a block that is not in the index and returns its place. O(log
-// blocks).
-func (x *Index) Insert(id blocks.ID, key, size uint32) Pos {
+// insertInTree is Insert where there is no row.
+func (x *Index) insertInTree(id blocks.ID, key, size uint32) Pos {
 	want := x.sortKey(size, key)
 	leaf := x.seek(want)
 	for x.nodes[leaf].used == ^uint64(0) {
@@ -79,8 +78,8 @@ func (x *Index) vacate(n *node, slot uint32) {
 	n.size[slot&slotMask] &= x.sizeMask
 }
 
-// Remove takes the block at p out. O(log blocks).
-func (x *Index) Remove(p Pos) {
+// removeInTree is Remove where there is no row.
+func (x *Index) removeInTree(p Pos) {
 	leaf, slot := uint32(p)>>fanoutLog2, uint32(p)&slotMask
 	n := &x.nodes[leaf]
 	size := n.size[slot]
@@ -89,16 +88,17 @@ func (x *Index) Remove(p Pos) {
 	x.length--
 	x.count(leaf, ^uint32(0))
 	x.sink(leaf, size)
+	if x.length < rowAgain && !x.bySize() {
+		x.fell()
+		return
+	}
 	if bits.OnesCount64(n.used) <= sparse && x.height > 0 {
 		x.shrink(leaf)
 	}
 }
 
-// Update puts block id, with a new key and size, in the place of the block at
-// p, which may be id itself. In the order ByKey the key must keep the place:
-// above the key of the block before, below that of the block after. O(log
-// blocks), and less if the largest size below few nodes changes.
-func (x *Index) Update(p Pos, id blocks.ID, key, size uint32) {
+// updateInTree is Update where there is no row.
+func (x *Index) updateInTree(p Pos, id blocks.ID, key, size uint32) {
 	leaf, slot := uint32(p)>>fanoutLog2, uint32(p)&slotMask
 	n := &x.nodes[leaf]
 	if x.bySize() && !x.stays(n, slot, size, key) {

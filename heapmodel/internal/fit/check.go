@@ -24,10 +24,16 @@ func (x *Index) Rekey(base uint32) {
 			nd.key[i] = base + uint32(rank)
 		}
 	}
+	if x.row.width != 0 {
+		x.spread(even) // the gaps at both ends have keys that let others in
+	}
 }
 
 // Check returns the first broken invariant of the index, or nil. O(blocks).
 func (x *Index) Check() error {
+	if x.row.width != 0 {
+		return x.checkRow()
+	}
 	c := checker{x: x}
 	if c.node(x.root, x.height); c.err != nil {
 		return c.err
@@ -133,4 +139,60 @@ func (c *checker) child(n, i, level uint32) {
 	if !x.bySize() && nd.size[i] != child.largest() {
 		c.fail("size %d of node %d is %d for a largest of %d", i, n, nd.size[i], child.largest())
 	}
+}
+
+// checkRow is Check.
+func (x *Index) checkRow() error {
+	r := &x.row
+	if r.width != 1 && r.width != 2 && r.width != rowLeaves || x.bySize() || x.first != 1 || x.last != r.width {
+		return fmt.Errorf("row of leaves %d to %d has a width of %d", x.first, x.last, r.width)
+	}
+	length, largest, below, bound := uint32(0), uint32(0), int64(-1), uint32(0)
+	for slot := range uint32(rowSlots + 8) {
+		if slot >= r.width*fanout {
+			want := uint64(0)
+			if slot/8 == r.width*fanout/8 {
+				want = exactClass*2 - 1 // ends searches
+			}
+			if got := r.class[slot/8] >> (slot % 8 * 8) & 0xff; got != want {
+				return fmt.Errorf("slot %d behind the row has size class %d", slot, got)
+			}
+			continue
+		}
+		n, i := &x.nodes[rowLeaf(slot)], slot&slotMask
+		switch leaf := rowLeaf(slot); {
+		case i != 0:
+		case n.prev != leaf-1 || n.next != (leaf+1)*min(r.width-leaf, 1):
+			return fmt.Errorf("leaf %d is not linked to those beside it", leaf)
+		case uint32(r.before>>(16*(leaf-1))&0xffff) != length:
+			return fmt.Errorf("there are %d blocks before leaf %d, noted %#x", length, leaf, r.before)
+		}
+		if slot < r.front && (n.key[i] != 0 || n.used>>i&1 != 0) {
+			return fmt.Errorf("slot %d has key %d, below the front at %d", slot, n.key[i], r.front)
+		}
+		if n.key[i] < bound {
+			return fmt.Errorf("slot %d has key %d, below one of %d", slot, n.key[i], bound)
+		}
+		bound = n.key[i]
+		if n.used>>i&1 == 0 {
+			if n.size[i] != 0 || r.classAt(slot) != 0 {
+				return fmt.Errorf("gap %d is not empty", slot)
+			}
+			continue
+		}
+		switch {
+		case int64(n.key[i]) <= below:
+			return fmt.Errorf("slot %d has key %d, the block before %d", slot, n.key[i], below)
+		case r.classAt(slot) != classOf(n.size[i]):
+			return fmt.Errorf("slot %d has size %d and class %d", slot, n.size[i], r.classAt(slot))
+		case Pos(x.table.Nodes[n.ref[i]].X) != rowPos(slot):
+			return fmt.Errorf("block %d is in slot %d and its record says %#x", n.ref[i], slot, x.table.Nodes[n.ref[i]].X)
+		}
+		below, largest = int64(n.key[i]), max(largest, n.size[i])
+		length++
+	}
+	if length != x.length || largest > x.largest || largest < x.largest && !r.loose {
+		return fmt.Errorf("row of %d blocks up to %d, noted %d up to %d", length, largest, x.length, x.largest)
+	}
+	return nil
 }

@@ -15,8 +15,8 @@
 //	         |    |    [key 240 264 ...][size 40 8 ...][block 7 12 ...]
 //
 // A search for the first block of at least want granules takes at each level
-// the first child whose largest size is enough. Up to 64 blocks are one leaf,
-// scanned in a line.
+// the first child whose largest size is enough. A list by key of up to about 200
+// blocks has leaves only, in a row, see there.
 //
 // Entries have gaps between them, marked in a bitmap of the node. What is taken
 // out leaves a gap, with its key, so that keys rise throughout; what is put in
@@ -25,7 +25,8 @@
 // blocks.Table can name its very slot.
 //
 // Memory is about 19 bytes for each block in the index by address, 22 in LIFO or
-// FIFO order, and does not depend on the size of the arena.
+// FIFO order and 4 KB at most besides, and does not depend on the size of the
+// arena.
 //
 // Note: a bitmap of block starts under a tree of maxima over the granules of
 // the arena needs memory in proportion to the arena, which a sparse heap of
@@ -101,6 +102,8 @@ type Index struct {
 
 	tallies    []tally // of inner nodes; leaves have none, hence a slice of their own
 	spareTally uint32  // chain of dropped tallies through the first slot, plus one
+
+	row row
 }
 
 // tally counts the blocks below each slot of an inner node, and below each run
@@ -156,9 +159,11 @@ func (x *Index) bySize() bool { return x.sizeMask != 0 }
 // Len returns the number of blocks in the index. O(1).
 func (x *Index) Len() int { return int(x.length) }
 
-// Largest returns the size of the largest block, zero if there is none. O(1).
+// Largest returns the size of the largest block, zero if there is none. O(1),
+// but in a row O(blocks) after the largest went away.
 func (x *Index) Largest() uint32 {
 	if !x.bySize() {
+		x.tighten()
 		return x.largest
 	}
 	if x.length == 0 {
@@ -193,7 +198,7 @@ func (x *Index) First() Pos {
 	if x.length == 0 {
 		return NoPos
 	}
-	return pos(x.first, lowest(x.nodes[x.first].used))
+	return x.from(x.first, 0)
 }
 
 // Last returns the place of the last block, NoPos if there is none. O(1).
@@ -201,7 +206,7 @@ func (x *Index) Last() Pos {
 	if x.length == 0 {
 		return NoPos
 	}
-	return pos(x.last, highest(x.nodes[x.last].used))
+	return x.until(x.last, fanout)
 }
 
 // Next returns the place after p, NoPos after the last. O(1).
@@ -214,28 +219,36 @@ func (x *Index) from(leaf, slot uint32) Pos {
 	if rest := n.used >> slot << slot; rest != 0 {
 		return pos(leaf, lowest(rest))
 	}
-	if n.next == none {
-		return NoPos
+	for n.next != none {
+		leaf = n.next
+		if n = &x.nodes[leaf]; n.used != 0 { // in a tree it is
+			return pos(leaf, lowest(n.used))
+		}
 	}
-	return pos(n.next, lowest(x.nodes[n.next].used))
+	return NoPos
 }
 
 // Prev returns the place before p, NoPos before the first. O(1).
-func (x *Index) Prev(p Pos) Pos {
-	leaf := uint32(p) >> fanoutLog2
+func (x *Index) Prev(p Pos) Pos { return x.until(uint32(p)>>fanoutLog2, uint32(p)&slotMask) }
+
+// until returns the place of the last block before a slot of a leaf, which may
+// be fanout.
+func (x *Index) until(leaf, slot uint32) Pos {
 	n := &x.nodes[leaf]
-	if rest := n.used & (1<<(p&slotMask) - 1); rest != 0 {
+	if rest := n.used & (1<<slot - 1); rest != 0 {
 		return pos(leaf, highest(rest))
 	}
-	if n.prev == none {
-		return NoPos
+	for n.prev != none {
+		leaf = n.prev
+		if n = &x.nodes[leaf]; n.used != 0 {
+			return pos(leaf, highest(n.used))
+		}
 	}
-	return pos(n.prev, highest(x.nodes[n.prev].used))
+	return NoPos
 }
 
-// FirstFit returns the place of the first block of at least want granules, not
-// zero, in the index's order; NoPos if none is that large. O(log blocks).
-func (x *Index) FirstFit(want uint32) Pos {
+// firstInTree is FirstFit where there is no row.
+func (x *Index) firstInTree(want uint32) Pos {
 	if x.bySize() {
 		return x.lowerBound(want, 0)
 	}
@@ -264,6 +277,12 @@ func (x *Index) descend(n, level, want uint32) Pos {
 // FirstFitFrom is FirstFit among the blocks from p on, in the order ByKey;
 // NoPos if there is none up to the end of the list. O(log blocks).
 func (x *Index) FirstFitFrom(p Pos, want uint32) Pos {
+	if x.row.width != 0 {
+		return x.firstInRow(rowSlot(p), want)
+	}
+	if want > x.largest {
+		return NoPos
+	}
 	for level := uint32(0); ; level++ {
 		n, i := uint32(p)>>fanoutLog2, uint32(p)&slotMask
 		nd := &x.nodes[n]
@@ -297,6 +316,9 @@ func (x *Index) FirstFitFrom(p Pos, want uint32) Pos {
 func (x *Index) Rank(p Pos) int {
 	n := uint32(p) >> fanoutLog2
 	rank := uint32(bits.OnesCount64(x.nodes[n].used & (1<<(p&slotMask) - 1)))
+	if x.row.width != 0 {
+		return int(rank) + int(x.row.before>>((n-1)%rowLeaves*16)&0xffff)
+	}
 	for n != x.root {
 		p = x.nodes[n].above
 		n = uint32(p) >> fanoutLog2
@@ -310,6 +332,13 @@ func (x *Index) Rank(p Pos) int {
 func (x *Index) From(key uint32) Pos { return x.lowerBound(0, key) }
 
 func (x *Index) lowerBound(size, key uint32) Pos {
+	if x.row.width != 0 {
+		slot := x.searchRow(key)
+		if slot == x.row.width*fanout {
+			return NoPos
+		}
+		return x.from(rowLeaf(slot), slot&slotMask)
+	}
 	want := x.sortKey(size, key)
 	leaf := x.seek(want)
 	return x.from(leaf, x.search(&x.nodes[leaf], want))
@@ -317,7 +346,7 @@ func (x *Index) lowerBound(size, key uint32) Pos {
 
 // sortKey returns what a block is ordered by.
 func (x *Index) sortKey(size, key uint32) uint64 {
-	return uint64(size&x.sizeMask)<<32 | uint64(key)
+	return both(size&x.sizeMask, key)
 }
 
 // slotKey returns what a slot of a node, gap or not, is ordered by.
@@ -326,43 +355,44 @@ func (x *Index) slotKey(n *node, slot uint32) uint64 {
 }
 
 // search returns how many slots of the node, gaps included, sort before want.
-//
-// It adds up comparisons, first of the last slot of each run of searchRun, then
-// of the slots of one run, and has no branch that depends on keys: nothing
-// could predict it, and a wrong guess costs as much as all comparisons of a run.
 func (x *Index) search(n *node, want uint64) uint32 {
 	if x.bySize() {
-		return x.searchBySize(n, want)
+		return n.searchBySize(want)
 	}
-	run := uint32(0)
-	for i := searchRun - 1; i < fanout; i += searchRun {
-		run += less(uint64(n.key[i]), want)
-	}
-	if run == fanout/searchRun {
-		return fanout
-	}
-	at := run * searchRun
-	keys := n.key[at : at+searchRun]
-	for _, key := range keys[:searchRun-1] {
-		at += less(uint64(key), want)
-	}
-	return at
+	return n.searchByKey(want)
 }
 
-func (x *Index) searchBySize(n *node, want uint64) uint32 {
-	run := uint32(0)
-	for i := uint32(searchRun - 1); i < fanout; i += searchRun {
-		run += less(x.slotKey(n, i), want)
-	}
-	if run == fanout/searchRun {
-		return fanout
-	}
-	at := run * searchRun
-	for i := at; i < run*searchRun+searchRun-1; i++ {
-		at += less(x.slotKey(n, i), want)
-	}
-	return at
+// searchByKey returns how many slots, gaps included, have a key below want.
+//
+// It adds up comparisons, first of the last slot of each run of searchRun but
+// one, then of the slots of one run, and has no branch that depends on keys:
+// nothing could predict it, and a wrong guess costs as much as all comparisons
+// of a run.
+func (n *node) searchByKey(want uint64) uint32 {
+	k := &n.key
+	run := less(uint64(k[7]), want) + less(uint64(k[15]), want) + less(uint64(k[23]), want) +
+		less(uint64(k[31]), want) + less(uint64(k[39]), want) + less(uint64(k[47]), want) +
+		less(uint64(k[55]), want)
+	r := (*[searchRun]uint32)(k[run*searchRun:])
+	return run*searchRun + less(uint64(r[0]), want) + less(uint64(r[1]), want) + less(uint64(r[2]), want) +
+		less(uint64(r[3]), want) + less(uint64(r[4]), want) + less(uint64(r[5]), want) +
+		less(uint64(r[6]), want) + less(uint64(r[7]), want)
 }
+
+// searchBySize is that for sizes and keys.
+func (n *node) searchBySize(want uint64) uint32 {
+	k, s := &n.key, &n.size
+	run := less(both(s[7], k[7]), want) + less(both(s[15], k[15]), want) + less(both(s[23], k[23]), want) +
+		less(both(s[31], k[31]), want) + less(both(s[39], k[39]), want) + less(both(s[47], k[47]), want) +
+		less(both(s[55], k[55]), want)
+	rk, rs := (*[searchRun]uint32)(k[run*searchRun:]), (*[searchRun]uint32)(s[run*searchRun:])
+	return run*searchRun + less(both(rs[0], rk[0]), want) + less(both(rs[1], rk[1]), want) +
+		less(both(rs[2], rk[2]), want) + less(both(rs[3], rk[3]), want) + less(both(rs[4], rk[4]), want) +
+		less(both(rs[5], rk[5]), want) + less(both(rs[6], rk[6]), want) + less(both(rs[7], rk[7]), want)
+}
+
+// both returns a size and a key as a sort key.
+func both(size, key uint32) uint64 { return uint64(size)<<32 | uint64(key) }
 
 const searchRun = 8
 

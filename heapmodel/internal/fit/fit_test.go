@@ -131,7 +131,7 @@ func (p *pair) queries(want, key uint32, at int) {
 	if x.Len() != len(l.items) {
 		p.t.Fatalf("Len: got %d, want %d", x.Len(), len(l.items))
 	}
-	if x.Largest() != l.largest() {
+	if want%2 == 0 && x.Largest() != l.largest() { // not always: it makes a loose bound tight
 		p.t.Fatalf("Largest: got %d, want %d", x.Largest(), l.largest())
 	}
 	p.same(fmt.Sprintf("FirstFit(%d)", want), x.FirstFit(want), l.firstFit(0, want))
@@ -217,6 +217,48 @@ func TestIndexIsAList(t *testing.T) {
 				}
 				p.check()
 				p.queries(1, 0, 0)
+			}
+		})
+	}
+}
+
+// TestRowIsAList churns short lists, by address, LIFO and FIFO, whose row is
+// laid out anew now and then, and whose numbers are about those at which a tree
+// is made and given up.
+func TestRowIsAList(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		key  func(i uint32, rng *rand.Rand) uint32
+	}{
+		{"by address", func(_ uint32, rng *rand.Rand) uint32 { return rng.Uint32N(1 << 20) }},
+		{"by few addresses", func(_ uint32, rng *rand.Rand) uint32 { return rng.Uint32N(300) }},
+		{"LIFO", func(i uint32, _ *rand.Rand) uint32 { return 1<<31 - i }},
+		{"FIFO", func(i uint32, _ *rand.Rand) uint32 { return 1<<31 + i }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			rng := rand.New(rand.NewPCG(5, 5))
+			p := newPair(t, ByKey, 400, 300)
+			target := 0
+			for i := range uint32(20000) {
+				if i%1000 == 0 {
+					target = []int{3, 50, 110, rowMost, rowAgain}[rng.IntN(5)]
+				}
+				switch n := len(p.l.items); {
+				case n == 0 || n < target && rng.IntN(4) > 0 || rng.IntN(4) == 0:
+					p.insert(c.key(i, rng), rng.Uint32N(p.maxSize)) // a size of zero fits nothing
+				case rng.IntN(2) == 0:
+					p.remove(0)
+				default:
+					p.remove(rng.IntN(n))
+				}
+				if n := len(p.l.items); n > 0 {
+					p.update(rng.IntN(n), rng.Int64N(101)-50, 1+rng.Uint32N(p.maxSize), rng.IntN(2) == 0)
+					p.queries(1+rng.Uint32N(p.maxSize+1), c.key(i, rng), rng.IntN(n))
+				}
+				if i%16 == 0 {
+					p.check()
+				}
 			}
 		})
 	}
@@ -327,10 +369,43 @@ func TestCheckFindsDamage(t *testing.T) {
 	}
 	for name, harm := range damage {
 		t.Run(name, func(t *testing.T) {
-			p := newPair(t, ByKey, 200, 50)
-			for i := range uint32(200) {
+			p := newPair(t, ByKey, 400, 50)
+			for i := range uint32(400) {
 				p.insert(i*10+5, 1+i%50)
 			}
+			p.check()
+			harm(p.x)
+			if err := p.x.Check(); err == nil {
+				t.Error("Check found nothing")
+			}
+		})
+	}
+}
+
+// TestCheckFindsDamageInRow is that for a short list.
+func TestCheckFindsDamageInRow(t *testing.T) {
+	damage := map[string]func(x *Index){
+		"key":     func(x *Index) { x.nodes[x.Last()>>fanoutLog2].key[x.Last()&slotMask] = 0 },
+		"size":    func(x *Index) { x.nodes[x.First()>>fanoutLog2].size[x.First()&slotMask] += 1000 },
+		"class":   func(x *Index) { x.row.setClass(rowSlot(x.Last()), 9) },
+		"before":  func(x *Index) { x.row.before += 1 << 32 },
+		"front":   func(x *Index) { x.row.front = rowSlot(x.First()) + 1 },
+		"end":     func(x *Index) { x.row.class[x.row.width*fanout/8] = 0 },
+		"width":   func(x *Index) { x.row.width /= 2 },
+		"link":    func(x *Index) { x.nodes[x.last].prev = none },
+		"length":  func(x *Index) { x.length++ },
+		"largest": func(x *Index) { x.largest++ },
+		"bound":   func(x *Index) { x.largest, x.row.loose = x.largest-1, true },
+		"bitmap":  func(x *Index) { x.nodes[1].used &= x.nodes[1].used - 1 },
+		"record":  func(x *Index) { id, _ := x.At(x.Last()); x.table.Nodes[id].X++ },
+	}
+	for name, harm := range damage {
+		t.Run(name, func(t *testing.T) {
+			p := newPair(t, ByKey, 200, 50)
+			for i := range uint32(150) {
+				p.insert(i*10+5, 1+i%50)
+			}
+			p.x.Largest()
 			p.check()
 			harm(p.x)
 			if err := p.x.Check(); err == nil {

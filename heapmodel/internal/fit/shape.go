@@ -27,7 +27,7 @@ func (x *Index) takeNode() uint32 {
 		x.spare = x.nodes[n].next
 	} else {
 		if len(x.nodes) == cap(x.nodes) {
-			grown := make([]node, len(x.nodes), len(x.nodes)+len(x.nodes)/8+2)
+			grown := make([]node, len(x.nodes), len(x.nodes)+len(x.nodes)/16+2)
 			copy(grown, x.nodes)
 			x.nodes = grown
 		}
@@ -70,6 +70,11 @@ func (x *Index) reset() {
 	x.height, x.largest, x.length = 0, 0, 0
 	x.root = x.takeNode()
 	x.first, x.last = x.root, x.root
+	x.row = row{}
+	if !x.bySize() {
+		x.row.width = 1
+		x.lay(&rowHoard{}, even)
+	}
 }
 
 // siblings returns the nodes to both sides of a node in its parent.
