@@ -12,6 +12,7 @@ import (
 	"github.com/fragprof/fragprof/heapmodel/esptlsf"
 	"github.com/fragprof/fragprof/heapmodel/freertos"
 	"github.com/fragprof/fragprof/heapmodel/halffit"
+	"github.com/fragprof/fragprof/heapmodel/holdback"
 	"github.com/fragprof/fragprof/heapmodel/ideal"
 	"github.com/fragprof/fragprof/heapmodel/kr"
 	"github.com/fragprof/fragprof/heapmodel/lwip"
@@ -32,6 +33,7 @@ import (
 	"github.com/fragprof/fragprof/heapmodel/talc"
 	"github.com/fragprof/fragprof/heapmodel/threadx"
 	"github.com/fragprof/fragprof/heapmodel/tlsf"
+	"github.com/fragprof/fragprof/heapmodel/twoended"
 	"github.com/fragprof/fragprof/heapmodel/ummmalloc"
 	"github.com/fragprof/fragprof/heapmodel/zephyr"
 )
@@ -49,6 +51,7 @@ var Models = []*heapmodel.Model{
 	buddy.Weighted,
 	buddy.Double,
 	segstorage.Model,
+	twoended.Model,
 	bump.Model,
 	bump.Region,
 	freertos.Heap4,
@@ -76,4 +79,5 @@ var Models = []*heapmodel.Model{
 	espheapcaps.Model,
 	multi.Model,
 	pools.Model,
+	holdback.Model,
 }
