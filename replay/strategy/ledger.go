@@ -1,6 +1,9 @@
 package strategy
 
-import "github.com/fragprof/fragprof/trace"
+import (
+	"github.com/fragprof/fragprof/trace"
+	"github.com/fragprof/fragprof/trace/edit"
+)
 
 // Ledger is what a set of strategies costs and saves outside the heap's own
 // figures. The zero Ledger is ready; a nil one takes no bookings.
@@ -24,6 +27,17 @@ type Ledger struct {
 	clock  uint64 // bytes requested so far
 	event  uint64
 	stride uint64
+
+	noting bool // a later strategy may ask for needs
+	needs  []need
+}
+
+// need is what the program needs of an object of an edited trace that may have
+// more. Until the next need of the object, or until it gets other bytes.
+type need struct {
+	after uint64 // events of the edited trace
+	slot  trace.Slot
+	bytes uint64
 }
 
 // stack is what is on the stack of a thread, and the most that was. Bytes.
@@ -99,6 +113,15 @@ func (g *Gauge) point(event uint64) {
 func (l *Ledger) AddSlack(bytes int64) {
 	if l != nil {
 		l.Slack.add(bytes, l.clock)
+	}
+}
+
+// SetNeed tells the strategies after this one that of an object, which the
+// writer has just written or which is there, the program needs so many bytes. An
+// object of which nothing is told needs all it has.
+func (l *Ledger) SetNeed(w *edit.Writer, slot trace.Slot, bytes uint64) {
+	if l != nil && l.noting {
+		l.needs = append(l.needs, need{w.Events(), slot, bytes})
 	}
 }
 

@@ -281,7 +281,7 @@ func (v *reserver) alloc(e *trace.Event, n uint32, w *edit.Writer) int32 {
 			c.holders++
 			v.l.AddCopiesAvoided(c.need)
 			v.l.AddRemoved()
-			v.need(c, e.Size)
+			v.need(c, e.Size, w)
 			return i
 		}
 	}
@@ -290,6 +290,7 @@ func (v *reserver) alloc(e *trace.Event, n uint32, w *edit.Writer) int32 {
 	a.Size = c.capacity
 	c.slot = w.Alloc(&a)
 	v.l.AddSlack(int64(c.capacity - c.need))
+	v.l.SetNeed(w, c.slot, c.need)
 	if k := len(v.spare); k > 0 {
 		i := v.spare[k-1]
 		v.spare = v.spare[:k-1]
@@ -323,11 +324,12 @@ func (v *reserver) realloc(c *container, e *trace.Event, w *edit.Writer) {
 		c.capacity, c.need = e.Size, e.Size
 		return
 	}
-	v.need(c, e.Size)
+	v.need(c, e.Size, w)
 }
 
 // need sets what the program has in the container.
-func (v *reserver) need(c *container, bytes uint64) {
+func (v *reserver) need(c *container, bytes uint64, w *edit.Writer) {
 	v.l.AddSlack(int64(c.need) - int64(bytes))
 	c.need = bytes
+	v.l.SetNeed(w, c.slot, bytes)
 }

@@ -83,7 +83,7 @@ func (s *static) Learn(src trace.Source, _ *Env) error {
 		s.total += uint64(b.count) * b.size
 		count += uint64(b.count)
 	}
-	s.notes = []string{fmt.Sprintf("%d static buffers, %d bytes", count, s.total)}
+	s.notes = []string{fmt.Sprintf("static buffers: %d, of %d bytes in all", count, s.total)}
 	return nil
 }
 

@@ -45,6 +45,18 @@ const (
 var Strategies = []*Strategy{
 	Reserve,
 	Static,
+	Round,
+	LongLivedFirst,
+	Growth,
+	Shrink,
+	Container,
+	ScopeArena,
+	Stack,
+	Pregrow,
+	Pools,
+	Split,
+	Holdback,
+	TwoEnded,
 }
 
 // Change is a strategy with its parameters, for one program. It is used by one
@@ -235,6 +247,7 @@ type Applied struct {
 	*Learned
 	Trace  trace.Source // as the changed program would have made it
 	Ledger *Ledger      // what the changes of the trace cost together; of the baseline: nothing
+	needs  []need       // of objects of Trace, as the last change of it told
 }
 
 // Learn has each strategy in turn decide what it does, by the recorded trace,
@@ -287,11 +300,15 @@ func (a *Applied) rewrite(l learned) error {
 	if !ok {
 		return nil
 	}
+	if n, ok := r.(needsReader); ok {
+		r = n.withNeeds(a.needs)
+	}
 	editor, err := r.For(a.Trace)
 	if err != nil {
 		return fmt.Errorf("strategy %s: %w", l.name, err)
 	}
 	ledger := newLedger(a.Trace.Header().Summary.Events)
+	ledger.noting = len(a.Set.parts) > 1
 	first := true
 	a.Trace, err = edit.Source(a.Trace, a.env.Keep, func() (edit.Editor, error) {
 		if first {
@@ -304,8 +321,16 @@ func (a *Applied) rewrite(l learned) error {
 		return fmt.Errorf("strategy %s: %w", l.name, err)
 	}
 	ledger.close()
+	a.needs, ledger.needs = ledger.needs, nil
 	a.Ledger.merge(ledger)
 	return nil
+}
+
+// needsReader is a Rewriter that makes use of what the change right before it
+// knows of needs.
+type needsReader interface {
+	// withNeeds returns a Rewriter of the trace that these needs are of.
+	withNeeds(needs []need) Rewriter
 }
 
 // clocked advances the ledger's clock with the events of the original.

@@ -30,9 +30,10 @@ const None = ^trace.Slot(0)
 // Writer takes the events of an edited trace. Slots it gives and takes are
 // those of the edited trace.
 type Writer struct {
-	pool trace.SlotPool
-	out  trace.Block // events not read yet start at from
-	from int
+	pool   trace.SlotPool
+	events uint64
+	out    trace.Block // events not read yet start at from
+	from   int
 }
 
 // Alloc writes an alloc of e's size, alignment and circumstances, and returns
@@ -54,7 +55,11 @@ func (w *Writer) Free(slot trace.Slot, e *trace.Event) {
 	w.pool.Give(slot)
 }
 
+// Events returns the number of events written so far.
+func (w *Writer) Events() uint64 { return w.events }
+
 func (w *Writer) append(op trace.Op, slot trace.Slot, size uint64, align uint32, e *trace.Event) {
+	w.events++
 	w.out.Append(trace.Event{Op: op, Slot: slot, Size: size, Align: align, Time: e.Time, Thread: e.Thread, Site: e.Site})
 }
 

@@ -136,5 +136,15 @@ func Factor(num, den uint64) *Rule {
 	}
 }
 
+// Step returns the rule of a vector that grows by so many bytes, rounded up to
+// whole elements, and takes what it needs where that is more.
+func Step(bytes uint64) *Rule {
+	bytes = min(bytes, MaxCapacity)
+	return &Rule{
+		Name: fmt.Sprintf("step-%d", bytes), Doc: fmt.Sprintf("%d bytes more", bytes), Source: "none: for comparison",
+		next: func(capacity, _, elem uint64) uint64 { return capacity + (bytes+elem-1)/elem },
+	}
+}
+
 // roundUp returns n rounded up to a multiple of unit, a power of two.
 func roundUp(n, unit uint64) uint64 { return (n + unit - 1) &^ (unit - 1) }

@@ -103,6 +103,12 @@ func TestJumps(t *testing.T) {
 			t.Errorf("%s from %d to %d: capacity %d, want %d", c.rule, c.capacity, c.need, got, c.want)
 		}
 	}
+	if got := capacities(Step(16), 12, 3); !slices.Equal(got, []uint64{2, 4, 6}) {
+		t.Errorf("steps of 16 bytes, 12 an element: capacities %d", got)
+	}
+	if got := Step(16).Next(3, 100, 4); got != 100 {
+		t.Errorf("a step of 16 bytes to 100 elements: capacity %d", got)
+	}
 	if got := rule(t, "libcxx-string").Exact(64, 1); got != 80 {
 		t.Errorf("libcxx-string reserves %d bytes for 64 characters, want 80", got)
 	}
@@ -164,7 +170,7 @@ func TestGoClasses(t *testing.T) {
 // suffice, rise, and stay bounded, and requests that hold the elements.
 func TestBounds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		r := rapid.SampledFrom(append([]*Rule{Factor(3, 2), Factor(2, 1), Factor(1, 1), Factor(16, 1)}, Rules...)).Draw(t, "rule")
+		r := rapid.SampledFrom(append([]*Rule{Factor(3, 2), Factor(2, 1), Factor(1, 1), Factor(16, 1), Step(16), Step(1 << 63)}, Rules...)).Draw(t, "rule")
 		wide := rapid.OneOf(rapid.Uint64Range(0, 5000), rapid.Uint64())
 		capacity, need := wide.Draw(t, "capacity"), wide.Draw(t, "need")
 		elem := rapid.OneOf(rapid.Uint64Range(0, 64), rapid.Uint64()).Draw(t, "elem")
