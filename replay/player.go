@@ -65,6 +65,7 @@ type player struct {
 	lastTime                int64
 	maxFoot, footAtPeak     uint64
 	peakLive, peakLiveEvent uint64
+	mean                    mean
 }
 
 func newPlayer(s *heapmodel.Spec, hdr *trace.Header, o *Options) (*player, error) {
@@ -84,7 +85,7 @@ func newPlayer(s *heapmodel.Spec, hdr *trace.Header, o *Options) (*player, error
 			return nil, err
 		}
 	}
-	p.arena = p.use.Arena
+	p.arena, p.mean.on = p.use.Arena, o.Means
 	p.limit = h.LargestFree()
 	if p.res.Growing {
 		p.limit = max(p.limit, s.GrowLimit())
@@ -195,6 +196,9 @@ func (p *player) span(b *trace.Block, from, to int) {
 		bytes := size[i]
 		if p.hinted != nil && op != trace.OpFree {
 			p.hint(b, from+i)
+		}
+		if p.mean.on {
+			p.until(b.Time[from+i])
 		}
 		switch op {
 		case trace.OpAlloc:
@@ -374,6 +378,7 @@ func (p *player) finish() {
 			res.Stats = n.Native()
 		}
 	}
+	p.means()
 	if p.mapper != nil {
 		res.Map = p.mapper.result()
 	}

@@ -40,6 +40,7 @@ type Options struct {
 	MapCols   int  // columns of the heap map over time; 0 means no map
 	MapRows   int  // rows of it at most; 0 means 256
 	Steps     bool // keep a picture of the heap after every event; small traces only
+	Means     bool // take the means over time of the result; the trace's times are what counts
 	Workers   int  // heaps replayed at a time; 0 means one a processor
 	// Placements gets a line for every event, when there is one job: the
 	// address, "!" for a failure or null, "." for a free, "_" for a free of an
@@ -232,9 +233,33 @@ func Fill(s *heapmodel.Spec, h *trace.Header) (filled *heapmodel.Spec, notes []s
 	if room != "" {
 		bytes := heapmodel.FormatBytes(DefaultCapacity(&h.Summary))
 		notes = append(notes, fmt.Sprintf("heaps without a capacity or limit of growth got %s, the next power of two above 1.5 times the peak of live bytes", bytes))
-		s, err = s.With(room, bytes)
+		if s, err = s.With(room, bytes); err != nil {
+			return nil, nil, err
+		}
+		if more, ok := widened(s, room, DefaultCapacity(&h.Summary)); ok {
+			s = more
+			notes = append(notes, fmt.Sprintf("%s got %s: no heap of it can be made with the capacity of the others", s.Model.Name, s.Text(room)))
+		}
 	}
 	return s, notes, err
+}
+
+// widened returns the spec with the least power of two of bytes, up to eight
+// times the given ones, of which a heap can be made. ok is false if there is none
+// or the given bytes do: the error of the model says more.
+func widened(s *heapmodel.Spec, key string, bytes uint64) (more *heapmodel.Spec, ok bool) {
+	if _, err := s.New(); err == nil {
+		return s, false
+	}
+	for range 3 {
+		bytes *= 2
+		if more, err := s.With(key, heapmodel.FormatBytes(bytes)); err == nil {
+			if _, err = more.New(); err == nil {
+				return more, true
+			}
+		}
+	}
+	return s, false
 }
 
 // DefaultCapacity returns the capacity given to a fixed heap when nobody names

@@ -41,6 +41,9 @@ type Result struct {
 
 	MinLargestFree      uint64 // smallest over the samples
 	MinLargestFreeEvent uint64
+	// MeanLargestFree and MeanFree are over the time of the trace, exact, if
+	// Options.Means asked for them. Bytes.
+	MeanLargestFree, MeanFree float64
 
 	Usage heapmodel.Usage  // after the last event
 	Stats []heapmodel.Stat // what the original would report then
@@ -139,12 +142,16 @@ type Survey struct {
 // MaxSurveyBlocks is the number of blocks up to which a Survey keeps them.
 const MaxSurveyBlocks = 1 << 18
 
+// NoLabel is the label of a used block without an object: a heap that takes no
+// single objects back has such blocks.
+const NoLabel = ^uint32(0)
+
 // Step is a picture of a small heap after an event.
 type Step struct {
 	Event  trace.Event
 	Label  uint32   // number of the event's object, or of its site if the trace has sites
 	Failed *Failure // the failure of this event, or nil
 	Blocks []heapmodel.Block
-	Labels []uint32 // for each used block in order, its Label
+	Labels []uint32 // for each used block in order, its Label; NoLabel if no object is in it
 	End    uint64   // end of the highest block
 }

@@ -75,10 +75,10 @@ func (p *player) step(b *trace.Block, i int) {
 	}
 	for blk := range p.h.Blocks() {
 		s.Blocks = append(s.Blocks, blk)
-		if blk.Used && int(blk.Ref) < len(st.byRef) {
+		if blk.Used && uint64(blk.Ref) < uint64(len(st.byRef)) {
 			s.Labels = append(s.Labels, st.byRef[blk.Ref])
 		} else if blk.Used {
-			s.Labels = append(s.Labels, label)
+			s.Labels = append(s.Labels, NoLabel) // a dead object that its heap does not take back
 		}
 		s.End = max(s.End, uint64(blk.Addr)+blk.Size)
 	}

@@ -201,12 +201,33 @@ func Explanation(r *compare.Row) string {
 	if v.Base > 0 {
 		s += fmt.Sprintf(" (%+.1f %%)", 100*v.Mean/v.Base)
 	}
+	s += "; " + distribution(r, amount)
 	if v.TooFew {
 		s += fmt.Sprintf("; %d orderings are too few for the interval to be believed, take %d or more", v.Orderings, compare.MinOrderings)
 	} else if v.Word == compare.Undecided {
 		s += "; more orderings may tell"
 	}
 	return s
+}
+
+// distribution describes the paired differences behind a verdict: how many
+// orderings have less, as much and more, and the extremes.
+func distribution(r *compare.Row, amount func(float64) string) string {
+	var less, same, more int
+	low, high := math.Inf(1), math.Inf(-1)
+	for i := range r.Paired {
+		d := r.Paired[i].Of(r.Verdict.On)
+		low, high = min(low, d), max(high, d)
+		switch {
+		case d < 0:
+			less++
+		case d > 0:
+			more++
+		default:
+			same++
+		}
+	}
+	return fmt.Sprintf("less in %d, equal in %d, more in %d, from %s to %s", less, same, more, amount(low), amount(high))
 }
 
 func writeMeasureDefinitions(w io.Writer, cs []*Comparison) {
@@ -220,7 +241,7 @@ func writeMeasureDefinitions(w io.Writer, cs []*Comparison) {
 		t.AppendRow(table.Row{m.Title, m.Doc})
 	}
 	t.AppendRow(table.Row{"change", "with the strategy against none: more or fewer, or percent; = is no change"})
-	t.AppendRow(table.Row{"verdict", fmt.Sprintf("by failures if they differ in any ordering, else by memory, where less than %g %% is no effect, else in a heap of fixed size by the mean largest free block, where it is %g %% and memory held in reserve does not count against a strategy", 100*compare.Material, 100*compare.MaterialLargest)})
+	t.AppendRow(table.Row{"verdict", fmt.Sprintf("by failures if they differ in any ordering, else by memory, where less than %g %% is no effect, else, or if it goes either way, in a heap of fixed size by the mean largest free block, where it is %g %% and memory held in reserve does not count against a strategy", 100*compare.Material, 100*compare.MaterialLargest)})
 	render(w, t)
 }
 

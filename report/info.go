@@ -10,18 +10,25 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 
 	"github.com/fragprof/fragprof/trace"
+	"github.com/fragprof/fragprof/trace/chains"
 )
 
 // InfoSchema names the JSON form of WriteInfo and its version.
 const InfoSchema = "fragprof/info/1"
 
-// WriteInfo describes a trace, as text or as JSON.
-func WriteInfo(w io.Writer, name string, h *trace.Header, s *trace.Stats, asJSON bool) error {
+// WriteInfo describes a trace, as text or as JSON. Its growing containers are
+// listed, up to top sites, if they were looked for: c may be nil.
+func WriteInfo(w io.Writer, name string, h *trace.Header, s *trace.Stats, c *chains.Summary, top int, asJSON bool) error {
+	top = max(top, 0)
 	if asJSON {
 		enc := json.NewEncoder(w)
 		enc.SetIndent("", "  ")
 		enc.SetEscapeHTML(false)
-		return enc.Encode(infoObject(name, h, s))
+		o := infoObject(name, h, s)
+		if c != nil {
+			o = append(o, field{"growth_chains", chainsObject(h, c, top)})
+		}
+		return enc.Encode(o)
 	}
 	out := bufio.NewWriter(w)
 	writeTrace(out, &Run{Name: name, Header: h})
@@ -61,6 +68,9 @@ func WriteInfo(w io.Writer, name string, h *trace.Header, s *trace.Stats, asJSON
 	writeClasses(out, "size", &s.Sizes)
 	writeSites(out, h, "bytes allocated", s.TopSites)
 	writeSites(out, h, "reallocs", s.Chains.TopSites)
+	if c != nil {
+		writeChains(out, h, c, top)
+	}
 	writeLoss(out, h)
 	for _, n := range Notes(h, nil) {
 		fmt.Fprintf(out, "\nnote: %s\n", n)

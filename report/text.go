@@ -207,8 +207,8 @@ func writeDefinitions(w io.Writer) {
 }
 
 // WriteSteps draws a small heap after each event, a letter for each object (or
-// call site, if the trace has them), "-" for free bytes, "#" for headers and
-// other bytes that are neither, "|" between address ranges that no block may
+// call site, if the trace has them), "-" for free bytes, "#" for headers, dead
+// objects that the heap does not take back, and bytes outside blocks, "|" between address ranges that no block may
 // span.
 func WriteSteps(w io.Writer, r *replay.Result) error {
 	out := bufio.NewWriter(w)
@@ -270,7 +270,11 @@ func picture(s *replay.Step, cell uint64) string {
 		from, to := uint64(b.Addr), uint64(b.Addr)+b.Size
 		if b.Used {
 			paint(from, uint64(b.Payload), '#')
-			paint(uint64(b.Payload), to, letter(s.Labels[used]))
+			if label := s.Labels[used]; label == replay.NoLabel {
+				paint(uint64(b.Payload), to, '#')
+			} else {
+				paint(uint64(b.Payload), to, letter(label))
+			}
 			used++
 		} else {
 			paint(from, to, '-')

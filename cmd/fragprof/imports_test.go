@@ -22,6 +22,7 @@ var layers = []struct {
 	{"trace/formats", []string{"trace", "trace/store"}},
 	{"trace/gen", []string{"trace", "trace/growth"}},
 	{"trace/growth", nil},
+	{"trace/chains", []string{"trace", "trace/growth"}},
 	{"trace/", []string{"trace"}},
 	{"trace", nil},
 	{"heapmodel/catalog", []string{"heapmodel"}},
@@ -41,7 +42,7 @@ var layers = []struct {
 	{"replay/verify", []string{"trace", "heapmodel", "heapmodel/golden", "replay"}},
 	{"replay", []string{"trace", "heapmodel", "heapmodel/golden"}},
 	{"report/plot", []string{"trace", "heapmodel", "replay", "report"}},
-	{"report", []string{"trace", "heapmodel", "replay", "replay/advise", "replay/compare", "replay/plan"}},
+	{"report", []string{"trace", "trace/chains", "heapmodel", "replay", "replay/advise", "replay/compare", "replay/plan"}},
 }
 
 var onlyIn = map[string][]string{

@@ -12,50 +12,85 @@ import (
 
 var update = flag.Bool("update", false, "rewrite expected outputs")
 
-// TestReadme runs the commands of README.md's console blocks, at the root of
-// the module, and compares what they print with what README shows. A command
-// is a line "$ fragprof ..." or "$ go run ./cmd/fragprof ..."; what follows it
-// up to the next command or the end of the block is its output. Outputs that
-// end in "..." are compared up to there.
-func TestReadme(t *testing.T) {
+var long = flag.Bool("long", false, "run the commands on recordings that are not shipped, too")
+
+// documents show commands and what they print, with the least number of them
+// that must run.
+var documents = map[string]int{
+	"README.md": 3,
+	filepath.Join("samples", "with-and-without.md"): 1,
+}
+
+// TestDocuments runs the commands of the documents' console blocks, at the root
+// of the module, and compares what they print with what the documents show. A
+// command is a line "$ fragprof ..." or "$ go run ./cmd/fragprof ..."; what
+// follows it up to the next command or the end of the block is its output.
+// Outputs that end in "..." are compared up to there. Files in recordings/ are
+// not shipped: their commands run with -long, where there is material for tests.
+func TestDocuments(t *testing.T) {
 	t.Chdir(filepath.Join("..", ".."))
-	text, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
+	for name, least := range documents {
+		t.Run(filepath.Base(name), func(t *testing.T) {
+			text, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out, ran := runBlocks(t, name, string(text))
+			if ran < least {
+				t.Errorf("%s has %d commands that run, want %d at least", name, ran, least)
+			}
+			if *update {
+				if err := os.WriteFile(name, []byte(out), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
 	}
-	var out bytes.Buffer
-	ran := 0
-	lines := strings.SplitAfter(string(text), "\n")
+}
+
+// runBlocks runs the commands of a document and returns the document as it
+// should be, and how many commands ran.
+func runBlocks(t *testing.T, name, text string) (out string, ran int) {
+	lines := strings.SplitAfter(text, "\n")
 	for i := 0; i < len(lines); i++ {
-		out.WriteString(lines[i])
+		out += lines[i]
 		if strings.TrimSpace(lines[i]) != "```console" {
 			continue
 		}
 		for i++; !strings.HasPrefix(lines[i], "```"); {
 			command := lines[i]
-			out.WriteString(command)
+			out += command
 			want := ""
 			for i++; !strings.HasPrefix(lines[i], "$ ") && !strings.HasPrefix(lines[i], "```"); i++ {
 				want += lines[i]
 			}
 			args, ok := fragprofArgs(command)
-			if !ok {
-				out.WriteString(want)
+			if !ok || !findRecordings(args) {
+				out += want
 				continue
 			}
 			ran++
-			out.WriteString(checkReadmeOutput(t, args, want))
+			out += checkOutput(t, name, args, want)
 		}
-		out.WriteString(lines[i])
+		out += lines[i]
 	}
-	if ran < 3 {
-		t.Errorf("README has %d commands to test, want 3 at least", ran)
-	}
-	if *update {
-		if err := os.WriteFile("README.md", out.Bytes(), 0o644); err != nil {
-			t.Fatal(err)
+	return out, ran
+}
+
+// findRecordings puts the material for tests in the place of recordings/ in the
+// arguments. It returns false if a recording is not to be had.
+func findRecordings(args []string) bool {
+	for i, a := range args {
+		file, ok := strings.CutPrefix(a, "recordings/")
+		if !ok {
+			continue
+		}
+		args[i] = filepath.Join("..", "shared", "traces", "hrec-text", file)
+		if _, err := os.Stat(args[i]); err != nil || !*long {
+			return false
 		}
 	}
+	return true
 }
 
 func fragprofArgs(command string) ([]string, bool) {
@@ -105,8 +140,8 @@ func TestReadmePicture(t *testing.T) {
 	}
 }
 
-// checkReadmeOutput runs a command and returns the text README should show.
-func checkReadmeOutput(t *testing.T, args []string, want string) string {
+// checkOutput runs a command and returns the text that the document should show.
+func checkOutput(t *testing.T, name string, args []string, want string) string {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	if code := run(context.Background(), args, strings.NewReader(""), &stdout, &stderr); code != 0 {
@@ -118,10 +153,10 @@ func checkReadmeOutput(t *testing.T, args []string, want string) string {
 		got = strings.Join(strings.SplitAfter(got, "\n")[:min(count, strings.Count(got, "\n"))], "") + "...\n"
 	}
 	if got != want && !*update {
-		t.Errorf("fragprof %s prints\n%s\nREADME shows\n%s", strings.Join(args, " "), got, want)
+		t.Errorf("fragprof %s prints\n%s\n%s shows\n%s", strings.Join(args, " "), got, name, want)
 	}
 	if want == "" && !*update {
-		t.Errorf("README shows no output of fragprof %s", strings.Join(args, " "))
+		t.Errorf("%s shows no output of fragprof %s", name, strings.Join(args, " "))
 	}
 	return got
 }

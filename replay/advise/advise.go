@@ -65,15 +65,20 @@ type Action struct {
 	Name string // what to do, as reports say it
 	Text string // the strategy; %d is the number of the site
 	Site bool   // it is done about one site
+	Bare bool   // it is done about the program, where the trace has no sites to tell
 	// Applies reports whether it makes sense for a site. May be nil.
 	Applies func(*suspect, uint64) bool
 }
 
 // Actions is the table of all actions.
 var Actions = []Action{
-	{"make it static", "static:sites=#%d", true, func(s *suspect, heap uint64) bool { return s.static() <= heap/2 }},
-	{"reserve its largest size", "reserve:at=max,sites=#%d", true, func(s *suspect, _ uint64) bool { return s.growths > 0 }},
-	{"reserve its 95th percentile", "reserve:at=p95,sites=#%d", true, func(s *suspect, _ uint64) bool { return s.growths > 0 }},
+	{Name: "make it static", Text: "static:sites=#%d", Site: true, Applies: func(s *suspect, heap uint64) bool { return s.static() <= heap/2 }},
+	{Name: "reserve its largest size", Text: "reserve:at=max,sites=#%d", Site: true, Applies: func(s *suspect, _ uint64) bool { return s.growths > 0 }},
+	{Name: "reserve its 95th percentile", Text: "reserve:at=p95,sites=#%d", Site: true, Applies: func(s *suspect, _ uint64) bool { return s.growths > 0 }},
+	{Name: "reserve the largest size for all that grows", Text: "reserve:at=max", Bare: true},
+	{Name: "reserve the 95th percentile for all that grows", Text: "reserve:at=p95", Bare: true},
+	{Name: "pools for hot sizes", Text: "pools:auto"},
+	{Name: "round requests to classes", Text: "round", Bare: true},
 }
 
 // Run tries the actions on the heap and reports what helps.
@@ -126,6 +131,9 @@ func (a *adviser) candidates() ([]*Advice, error) {
 	var out []*Advice
 	for i := range Actions {
 		action := &Actions[i]
+		if action.Bare && a.src.Header().HasSite {
+			continue
+		}
 		if !action.Site {
 			out = append(out, &Advice{Action: action})
 			continue

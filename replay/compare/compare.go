@@ -19,6 +19,7 @@ import (
 	"github.com/fragprof/fragprof/replay/strategy"
 	"github.com/fragprof/fragprof/trace"
 	"github.com/fragprof/fragprof/trace/chains"
+	"github.com/fragprof/fragprof/trace/edit"
 )
 
 // Options say how much is done. The zero Options compare one ordering.
@@ -66,28 +67,52 @@ type Outcome struct {
 	Failures float64
 	Memory   float64 // bytes: footprint, static memory and room on stacks
 	Largest  float64 // bytes: mean largest free block
+	Free     float64 // bytes: mean of what is free
+	Slack    float64 // bytes reserved ahead of need, at most at a time
 }
 
 func differ(with, without Outcome) Difference {
-	return Difference{Outcome{with.Failures - without.Failures, with.Memory - without.Memory, with.Largest - without.Largest}, without}
+	return Difference{Outcome{
+		with.Failures - without.Failures, with.Memory - without.Memory,
+		with.Largest - without.Largest, with.Free - without.Free, with.Slack - without.Slack,
+	}, without}
 }
 
-// MeanLargest returns the mean of the largest free block over the samples of
-// the replay. Bytes.
-func (r *Row) MeanLargest() float64 {
-	var sum float64
-	for i := range r.Result.Series {
-		sum += float64(r.Result.Series[i].LargestFree)
+// fragmented returns by how much the largest free block is larger for better
+// placement, or smaller for worse. What a strategy holds in reserve is less free
+// memory, and is its price, not fragmentation: as far as a smaller largest free
+// block is no more than that, it does not count.
+func (d *Difference) fragmented() float64 {
+	if d.Largest >= 0 {
+		return d.Largest
 	}
-	return sum / float64(max(len(r.Result.Series), 1))
+	return min(0, d.Largest+max(0, min(-d.Free, d.Slack)))
 }
+
+// Of returns the difference in what a verdict rests on.
+func (d *Difference) Of(on On) float64 {
+	switch on {
+	case OnMemory:
+		return d.Memory
+	case OnLargest:
+		return d.fragmented()
+	}
+	return d.Failures
+}
+
+// MeanLargest returns the mean of the largest free block over the time of the
+// trace, or over its events if it has no times. Bytes.
+func (r *Row) MeanLargest() float64 { return r.Result.MeanLargestFree }
 
 // Memory returns what the program needs in all: the footprint of its heap, and
 // what its strategies took out of the heap, in static memory and on stacks.
 func (r *Row) Memory() uint64 { return r.Result.Footprint + r.Ledger.Outside() }
 
 func (r *Row) outcome() Outcome {
-	return Outcome{Failures: float64(r.Result.Failures), Memory: float64(r.Memory()), Largest: r.MeanLargest()}
+	return Outcome{
+		Failures: float64(r.Result.Failures), Memory: float64(r.Memory()),
+		Largest: r.MeanLargest(), Free: r.Result.MeanFree, Slack: float64(r.Ledger.Slack.Peak),
+	}
 }
 
 // Run replays the trace through every heap without strategies and with each
@@ -107,6 +132,9 @@ func Run(ctx context.Context, src trace.Source, heaps []*heapmodel.Spec, sets []
 		}
 	}
 	c := &comparison{ctx: ctx, heaps: heaps, sets: all, env: env, o: o, all: (o.Count + 1) * len(all)}
+	if src, err = clocked(src, env.Keep); err != nil {
+		return nil, err
+	}
 	rows, err := c.recorded(src)
 	if err != nil {
 		return nil, err
@@ -131,6 +159,29 @@ func Run(ctx context.Context, src trace.Source, heaps []*heapmodel.Spec, sets []
 	}
 	return out, nil
 }
+
+// clocked returns the trace with the numbers of its events for times if it has
+// none: a clock that stays the same whatever events strategies drop or add, so
+// that means with and without are over the same time.
+func clocked(src trace.Source, keep uint64) (trace.Source, error) {
+	if src.Header().HasTime {
+		return src, nil
+	}
+	return edit.Source(src, keep, func() (edit.Editor, error) { return &numberer{}, nil })
+}
+
+type numberer struct {
+	slots edit.Slots
+	event int64
+}
+
+func (n *numberer) Event(e *trace.Event, w *edit.Writer) {
+	e.Time = n.event
+	n.event++
+	n.slots.Copy(e, w)
+}
+
+func (n *numberer) End(*edit.Writer) {}
 
 // order compares rows of one heap, the better first.
 func order(a, b *Row) int {
@@ -200,7 +251,9 @@ func (c *comparison) recorded(src trace.Source) ([][]*Row, error) {
 			return nil, err
 		}
 		a := c.learned[s].Recorded()
-		if rows[s], err = c.play(a, c.o.Replay); err != nil {
+		ro := c.o.Replay
+		ro.Means = true
+		if rows[s], err = c.play(a, ro); err != nil {
 			return nil, err
 		}
 		for h, r := range rows[s] {
@@ -336,7 +389,7 @@ func (c *comparison) ordering(src trace.Source, number uint64) ([][]Outcome, err
 		if err != nil {
 			return nil, fmt.Errorf("perturbation %d: %w", number, err)
 		}
-		rows, err := c.play(a, replay.Options{OnFailure: c.o.Replay.OnFailure, Samples: samples, Workers: 1})
+		rows, err := c.play(a, replay.Options{OnFailure: c.o.Replay.OnFailure, Samples: samples, Means: true, Workers: 1})
 		if err != nil {
 			return nil, fmt.Errorf("perturbation %d: %w", number, err)
 		}

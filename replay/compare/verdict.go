@@ -27,12 +27,13 @@ func (w Word) String() string {
 type On uint8
 
 // What verdicts rest on. Failures decide first; if they do not differ in any
-// ordering, memory does; if that is no effect, and the heap is of fixed size, the
-// largest free block does.
+// ordering, memory does; if that is no effect or goes either way, and the heap is
+// of fixed size, so that what matters is what is left of it, the largest free
+// block does.
 const (
 	OnFailures On = iota // count
 	OnMemory             // bytes: Row.Memory
-	OnLargest            // bytes: Row.MeanLargest; more is better
+	OnLargest            // bytes: Row.MeanLargest; more is better, and less no worse as far as it is held in reserve
 )
 
 // String returns what it is in a few words.
@@ -77,12 +78,15 @@ func judge(r *Row, seed uint64) Verdict {
 	if slices.ContainsFunc(differences, func(d Difference) bool { return d.Failures != 0 }) {
 		return v
 	}
-	if v = rest(differences, OnMemory, seed); v.Word == NoEffect && !r.Base.Result.Growing {
-		if largest := rest(differences, OnLargest, seed); largest.Word != NoEffect {
-			return largest
-		}
+	v = rest(differences, OnMemory, seed)
+	if r.Base.Result.Growing || v.Word == Helps || v.Word == Harms {
+		return v
 	}
-	return v
+	largest := rest(differences, OnLargest, seed)
+	if largest.Word == NoEffect || largest.Word == Undecided && v.Word == Undecided {
+		return v
+	}
+	return largest
 }
 
 // rest returns the verdict that rests on one of the outcomes.
@@ -97,7 +101,7 @@ func rest(differences []Difference, on On, seed uint64) Verdict {
 		case OnMemory:
 			values[i], base, material = d.Memory, d.Base.Memory, Material
 		case OnLargest:
-			values[i], base, sign, material = d.Largest, d.Base.Largest, -1, MaterialLargest
+			values[i], base, sign, material = d.fragmented(), d.Base.Largest, -1, MaterialLargest
 		}
 		v.Base += base / float64(len(differences))
 	}

@@ -73,6 +73,51 @@ func TestLargest(t *testing.T) {
 	}
 }
 
+// TestSlack: a largest free block that is smaller by what is held in reserve, and
+// no more, is no harm.
+func TestSlack(t *testing.T) {
+	for _, c := range []struct {
+		name                 string
+		largest, free, slack float64
+		want                 Word
+	}{
+		{"all of it is held", -400, -400, 500, NoEffect},
+		{"nothing is", -400, -400, 0, Harms},
+		{"a part is", -400, -400, 100, Harms},
+		{"it is free, and scattered", -400, 0, 500, Harms},
+		{"larger in spite of it", 400, -400, 500, Helps},
+	} {
+		r := row(repeat(0, 20), repeat(0, 20), Outcome{Memory: 5000, Largest: 1000})
+		for i := range r.Paired {
+			d := &r.Paired[i]
+			d.Largest, d.Free, d.Slack = c.largest, c.free, c.slack
+		}
+		if v := judge(r, 1); v.Word != c.want {
+			t.Errorf("%s: %+v, want %v", c.name, v, c.want)
+		}
+	}
+}
+
+// TestMemoryEitherWay: where memory goes either way, the largest free block of a
+// fixed heap decides if it can.
+func TestMemoryEitherWay(t *testing.T) {
+	for _, c := range []struct {
+		by      float64
+		growing bool
+		want    Word
+		on      On
+	}{{+400, false, Helps, OnLargest}, {-400, false, Harms, OnLargest}, {0, false, Undecided, OnMemory}, {+400, true, Undecided, OnMemory}} {
+		r := row(repeat(0, 10), []float64{-90, 90, -90, 90, -90, 90, -90, 90, -90, 90}, Outcome{Memory: 1000, Largest: 1000})
+		r.Base.Result.Growing = c.growing
+		for i := range r.Paired {
+			r.Paired[i].Largest = c.by
+		}
+		if v := judge(r, 1); v.Word != c.want || v.On != c.on {
+			t.Errorf("largest %+g, growing %v: %+v, want %v on %v", c.by, c.growing, v, c.want, c.on)
+		}
+	}
+}
+
 // TestRecorded: without perturbations the verdict is that of the one ordering.
 func TestRecorded(t *testing.T) {
 	r := row(nil, nil, Outcome{})

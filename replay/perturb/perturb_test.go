@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -138,7 +139,7 @@ func TestStart(t *testing.T) {
 		}
 		read(t, p)
 		was, is := src.Header().Summary, p.Header().Summary
-		if is.Allocs < was.Allocs || is.Allocs-is.Frees < was.Allocs-was.Frees {
+		if is.Allocs < was.Allocs || is.NeverFreed != was.NeverFreed {
 			t.Fatalf("had %d objects, %d never freed; has %d and %d", was.Allocs, was.NeverFreed, is.Allocs, is.NeverFreed)
 		}
 		if is.Reallocs > was.Reallocs {
@@ -153,7 +154,7 @@ func TestRotate(t *testing.T) {
 	src := trace.NewMemory(&trace.Header{}, []*trace.Block{block("a 0 8", "a 1 50", "f 0", "a 0 9", "r 1 60", "f 1")})
 	// Begun at the fourth event: 50 lives, then 9 is born and stays, 50 grows and
 	// goes; then come the first three.
-	want := "a0:50 a1:9 r0:60 f0 a0:8 a2:50 f0"
+	want := "a0:50 a1:9 r0:60 f0 a0:8 a2:50 f0 f2"
 	for number := range uint64(200) {
 		p, err := perturb.Source(src, amounts(1, 0, 0, 0), number, 1<<20)
 		if err != nil {
@@ -210,6 +211,47 @@ func TestSizes(t *testing.T) {
 	}
 }
 
+// TestSizeBounds: a site keeps its bounds, and so its size if it has but one;
+// the unknown site has none.
+func TestSizeBounds(t *testing.T) {
+	b := &trace.Block{}
+	for i := range 300 {
+		size := []uint64{64, 100, 1000}[i%3]
+		if i%3 == 1 {
+			size += uint64(i % 50)
+		}
+		b.Append(trace.Event{Op: trace.OpAlloc, Slot: trace.Slot(i), Size: size, Site: trace.SiteID((i%3 + 1) % 3)})
+	}
+	src := trace.NewMemory(&trace.Header{HasSite: true, Sites: []string{"", "struct", "text"}}, []*trace.Block{b})
+	p, err := perturb.Source(src, amounts(0, 0, 0, 20), 1, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed, beyond := 0, 0
+	for i, e := range read(t, p) {
+		switch e.Site {
+		case 1:
+			if e.Size != 64 {
+				t.Fatalf("event %d: a site that asks for 64 bytes only asks for %d", i, e.Size)
+			}
+		case 2:
+			if e.Size < 100 || e.Size > 149 {
+				t.Fatalf("event %d: a site that asks for 100 to 149 bytes asks for %d", i, e.Size)
+			}
+			if e.Size != b.Size[i] {
+				changed++
+			}
+		default:
+			if e.Size > 1000 {
+				beyond++
+			}
+		}
+	}
+	if changed < 50 || beyond < 20 {
+		t.Errorf("%d of 100 sizes changed; %d of 100 of the unknown site are larger than any was", changed, beyond)
+	}
+}
+
 // TestRepeat: the same options and number give the same trace, in memory or
 // not, and another number another.
 func TestRepeat(t *testing.T) {
@@ -235,7 +277,7 @@ func TestRepeat(t *testing.T) {
 func TestPairs(t *testing.T) {
 	b := &trace.Block{}
 	for i := range 200 {
-		e := block("a 0 100", "a 1 200", "f 0", "f 1")
+		e := block("a 0 100", "a 1 7", "a 2 200", "f 0", "f 1", "f 2")
 		for k := range e.Op {
 			x := e.At(k)
 			x.Size += uint64(i) << 20
@@ -266,8 +308,8 @@ func TestPairs(t *testing.T) {
 }
 
 func TestParse(t *testing.T) {
-	one := &trace.Header{Summary: trace.Summary{Threads: 1}}
-	two := &trace.Header{Summary: trace.Summary{Threads: 2}}
+	one := &trace.Header{HasThread: true, HasTime: true, HasSite: true, Summary: trace.Summary{Threads: 1}}
+	two := &trace.Header{HasThread: true, HasTime: true, HasSite: true, Summary: trace.Summary{Threads: 2}}
 	for _, c := range []struct {
 		text string
 		h    *trace.Header
@@ -277,6 +319,7 @@ func TestParse(t *testing.T) {
 		{"start=0.5,sizes=3", one, "start=0.5,sizes=3"},
 		{"interleave=9", two, "interleave=9"},
 		{"interleave", one, ""},
+		{"jitter", &trace.Header{}, "jitter=8"}, // asked for
 		{"sizes=51", one, ""},
 		{"sizes=-1", one, ""},
 		{"sizes=NaN", one, ""},
@@ -289,5 +332,18 @@ func TestParse(t *testing.T) {
 	}
 	if o, notes := perturb.Defaults(one); o.Amount[1] != 0 || len(notes) != 1 {
 		t.Errorf("defaults for one thread: %v, %v", o, notes)
+	}
+	if o, notes := perturb.Defaults(two); o.Amount[1] == 0 || len(notes) != 0 {
+		t.Errorf("defaults for two threads: %v, %v", o, notes)
+	}
+	o, notes := perturb.Defaults(&trace.Header{})
+	text := strings.Join(notes, "\n")
+	for _, want := range []string{"does not name threads", "has no times", "has no call sites"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("notes on a trace with nothing known, %q, do not say that it %s", text, want)
+		}
+	}
+	if o.Amount[0] == 0 || o.Amount[1] != 0 || o.Amount[2] != 0 || o.Amount[3] == 0 {
+		t.Errorf("defaults with nothing known: %v", o)
 	}
 }

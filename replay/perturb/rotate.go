@@ -5,23 +5,37 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"sync/atomic"
 
 	"github.com/fragprof/fragprof/trace"
 	"github.com/fragprof/fragprof/trace/edit"
 )
 
+// settled is the time in nanoseconds between the two parts of a rotated trace,
+// so that no other perturbation mixes them.
+const settled = 1_000_000_000
+
 // rotate returns the trace begun at event at: what lives there is allocated in
-// the order of its birth, then come the events from at on, then those before.
-func rotate(src trace.Source, at, keep uint64) (trace.Source, error) {
-	return edit.Generate(src.Header(), keep, func() (edit.Generator, error) {
-		return &rotator{src: src, at: at}, nil
+// the order of its birth, then come the events from at on, then those before,
+// and then what lives once more is freed.
+// It says how many objects live there.
+func rotate(src trace.Source, at, keep uint64) (rotated trace.Source, lives uint64, err error) {
+	var count atomic.Uint64
+	rotated, err = edit.Generate(src.Header(), keep, func() (edit.Generator, error) {
+		r := &rotator{src: src, at: at, count: &count}
+		if src.Header().HasTime {
+			r.settle = settled
+		}
+		return r, nil
 	})
+	return rotated, count.Load(), err
 }
 
 // rotator is one reading of a rotated trace.
 type rotator struct {
 	src   trace.Source
 	at    uint64
+	count *atomic.Uint64 // of live, the same in each reading
 	in    trace.Reader
 	block trace.Block
 	phase phase
@@ -31,9 +45,10 @@ type rotator struct {
 	slots edit.Slots // of the part under way
 	// kept marks the objects, by the event of their birth, that live at the
 	// start and are never freed: they live on in the second part.
-	kept  map[uint64]bool
-	shift int64 // nanoseconds between the times of the source and those written
-	last  int64
+	kept   map[uint64]bool
+	shift  int64 // nanoseconds between the times of the source and those written
+	last   int64
+	settle int64 // nanoseconds; zero in a trace without times
 }
 
 type phase uint8
@@ -79,12 +94,27 @@ func (r *rotator) Fill(w *edit.Writer) error {
 			r.begin(e.Time, w)
 		}
 		if r.phase == head && r.event == r.at {
+			r.finish(w)
 			return io.EOF
 		}
 		r.play(&e, w)
 		r.event++
 	}
 	return nil
+}
+
+// finish frees what lives at the end and is freed in the original, which had it
+// freed in the tail: it would else look as if it lived for ever.
+func (r *rotator) finish(w *edit.Writer) {
+	for slot, edited := range r.slots {
+		if edited == edit.None {
+			continue
+		}
+		e := r.live[slot].alloc
+		e.Time = r.last
+		w.Free(edited, &e)
+		r.slots[slot] = edit.None
+	}
 }
 
 // begin allocates what lives at the start.
@@ -97,6 +127,7 @@ func (r *rotator) begin(time int64, w *edit.Writer) {
 		}
 	}
 	slices.SortFunc(order, func(a, b trace.Slot) int { return cmp.Compare(r.live[a].birth, r.live[b].birth) })
+	r.count.Store(uint64(len(order)))
 	for _, slot := range order {
 		e := r.live[slot].alloc
 		e.Time = 0
@@ -107,7 +138,7 @@ func (r *rotator) begin(time int64, w *edit.Writer) {
 // turn goes from the tail to the head of the trace.
 func (r *rotator) turn() error {
 	err := r.in.Close()
-	r.in, r.phase, r.shift = nil, head, r.last
+	r.in, r.phase, r.shift = nil, head, r.last+r.settle
 	r.slots = nil
 	r.kept = map[uint64]bool{}
 	for i := range r.live {

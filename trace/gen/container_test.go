@@ -20,7 +20,7 @@ func TestChains(t *testing.T) {
 		s := parse(t, "containers,events=20k,live=20,max=4KiB,style="+style+",rules="+rule+",threads="+threads)
 		checkChains(rt, t, s)
 	})
-	for _, text := range []string{"reserve-helps,rounds=3", "reserve-helps,rounds=3,rule=libstdcxx-string,reserve=p95", "reserve-neutral,rounds=10", "reserve-harms,steps=3k"} {
+	for _, text := range []string{"containers,events=30k,style=copy,nested=0.5,twins=0.5,queues=9", "reserve-helps,rounds=3", "reserve-helps,rounds=3,rule=libstdcxx-string,reserve=p95", "reserve-neutral,rounds=10", "reserve-harms,steps=3k"} {
 		checkChains(t, t, parse(t, text))
 	}
 }

@@ -19,6 +19,13 @@ which buffers follow each other. In a container that copies, other threads may
 act between the new buffer and the free of the old one. The containers of a kind
 share call sites.
 
+What misleads a finder of growing containers can be added: queues pass objects
+of random sizes on, first in, first out, at a container's call site, so that a
+smaller object often dies right after a larger one was made; nested containers
+hold elements with buffers of their own, all of which are copied and freed
+between the new buffer and the free of the old one; twins grow together, both
+new buffers before both frees.
+
 Which events belong to which container is known: package trace/gen gives the
 chains to tests that measure how well a finder of growing containers does.`,
 	Source: "package trace/growth for the rules",
@@ -33,6 +40,9 @@ chains to tests that measure how well a finder of growing containers does.`,
 		{Key: "append", Kind: Count, Default: "1", Min: 1, Max: 1 << 20, Doc: "elements added at once, at most; 16 times as many characters"},
 		{Key: "decoys", Kind: Fraction, Default: "0.5", Doc: "part of the steps that are of unrelated objects"},
 		{Key: "mimics", Kind: Fraction, Default: "0.1", Doc: "part of the unrelated objects that have a container's size and call site"},
+		{Key: "queues", Kind: Count, Default: "0", Max: 1 << 16, Doc: "queues of objects of random sizes at the containers' call sites; three steps in ten are theirs"},
+		{Key: "nested", Kind: Fraction, Default: "0", Doc: "part of the containers that copy whose elements have buffers of their own, copied with them"},
+		{Key: "twins", Kind: Fraction, Default: "0", Doc: "part of the containers that copy that grow in pairs"},
 	},
 	run: runContainers,
 }
@@ -53,6 +63,10 @@ type grower struct {
 	length uint64 // elements now
 	want   uint64 // elements in the end
 	rest   int    // steps it lives on after that
+
+	twin     *container // grows with it; nil if it is alone
+	nested   bool       // its elements have buffers
+	elements []object
 }
 
 // zoo is the state of the workload.
@@ -63,11 +77,15 @@ type zoo struct {
 	threads int
 	most    uint64 // elements appended at once
 	mimics  float64
+	nested  float64
+	twins   float64
 	rules   []*growth.Rule
 	sites   [][]trace.SiteID // by rule
 	others  []trace.SiteID
 	growers []grower
 	decoys  []decoy
+	queues  []queue
+	elems   trace.SiteID // of the buffers of elements
 }
 
 // decoy is an object that belongs to no container.
@@ -79,7 +97,8 @@ type decoy struct {
 func runContainers(e *emitter, v values) {
 	z := &zoo{
 		e: e, style: v.word("style"), max: v.number("max"), threads: v.int("threads"),
-		most: v.number("append"), mimics: v.frac("mimics"),
+		most: v.number("append"), mimics: v.frac("mimics"), nested: v.frac("nested"), twins: v.frac("twins"),
+		queues: make([]queue, v.int("queues")),
 	}
 	for _, name := range v.words("rules") {
 		for _, r := range growth.Rules {
@@ -102,6 +121,13 @@ func runContainers(e *emitter, v values) {
 	for _, name := range decoyWords {
 		z.others = append(z.others, e.site(name))
 	}
+	if z.nested > 0 {
+		z.elems = e.site("element.cc:Element::copy")
+	}
+	for i := range z.queues {
+		sites := z.sites[e.rand.IntN(len(z.sites))]
+		z.queues[i] = queue{site: sites[e.rand.IntN(len(sites))], thread: e.rand.IntN(z.threads), room: 1 + e.rand.IntN(16)}
+	}
 	z.growers = make([]grower, v.int("live"))
 	for i := range z.growers {
 		z.renew(&z.growers[i])
@@ -109,6 +135,10 @@ func runContainers(e *emitter, v values) {
 	decoys, live := v.frac("decoys"), v.int("live")
 	for e.more() {
 		e.wait(int64(e.between(0, 20_000)))
+		if len(z.queues) > 0 && e.chance(0.3) {
+			z.queues[e.rand.IntN(len(z.queues))].step(e)
+			continue
+		}
 		if e.chance(decoys) {
 			z.decoy()
 			continue
@@ -120,7 +150,7 @@ func runContainers(e *emitter, v values) {
 		case g.rest > 0:
 			g.rest--
 		default:
-			g.free(e)
+			g.end(e)
 			z.renew(g)
 		}
 	}
@@ -146,13 +176,26 @@ func (z *zoo) renew(g *grower) {
 	}
 	g.want = max(e.spread(1, z.max)/g.elem, 1)
 	g.rest = e.rand.IntN(20)
+	if g.realloc {
+		return
+	}
+	g.nested = z.nested > 0 && !r.Text && e.chance(z.nested)
+	if z.twins > 0 && e.chance(z.twins) {
+		twin := g.container
+		if !r.Text {
+			twin.elem = elemSizes[e.rand.IntN(len(elemSizes))]
+		}
+		g.twin = &twin
+	}
 }
 
 // step fills the container up to its next growth, or to its end.
 func (z *zoo) step(g *grower) {
 	e := z.e
 	if g.length < g.capacity { // fill without a request
-		if g.length = min(g.capacity, g.want); g.length == g.want {
+		g.length = min(g.capacity, g.want)
+		g.fill(e, z.elems)
+		if g.length == g.want {
 			return
 		}
 	}
@@ -162,10 +205,18 @@ func (z *zoo) step(g *grower) {
 	}
 	g.length = min(g.length+e.between(1, most), g.want)
 	g.grow(e, g.length)
+	if g.twin != nil {
+		g.twin.grow(e, g.length)
+	}
+	g.copyElements(e, z.elems)
 	for z.threads > 1 && g.pending && e.more() && e.chance(0.3) {
 		z.decoyOn((g.thread + 1 + e.rand.IntN(z.threads-1)) % z.threads)
 	}
 	g.finish(e)
+	if g.twin != nil {
+		g.twin.finish(e)
+	}
+	g.fill(e, z.elems)
 }
 
 // decoy does something on any thread.

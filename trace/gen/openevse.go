@@ -26,7 +26,8 @@ below it as well, from the largest free block: 27.6 KB.
 
 Suggested heaps: freertos-heap4 and umm-malloc with capacity=67KiB, esp-tlsf with
 capacity=68KiB. All have 51 KB free in one piece when the device has started, and
-the largest free block falls in nine steps to less than 10 KB, with 51 KB free.`,
+the largest free block falls in nine steps to less than 10 KB, with 51 KB free.
+With draw=heap the heap must hold the buffer, too: 15KiB more.`,
 	Source: "OpenEVSE/openevse_esp32_firmware #1190 (51 KB to less than 10 KB in 14 hours) and #1179 (27.6 KB of largest block for 15 KB)",
 	ptr:    32,
 	Params: []Param{
@@ -100,7 +101,9 @@ func (s *station) boot(v values) {
 		e.wait(500_000)
 	}
 	if v.word("draw") == "heap" {
+		e.wait(20_000_000) // the display comes after the configuration
 		below := e.alloc(scratch, v.number("scratch"))
+		e.wait(20_000_000) // the picture is decoded before there is anything to draw
 		e.alloc(draw, v.number("buffer"))
 		e.wait(300_000_000)
 		e.free(below)

@@ -197,6 +197,7 @@ func runReserveNeutral(e *emitter, v values) {
 	for i := 0; i < v.int("kept") && e.more(); i++ {
 		e.alloc(record, e.between(16, 80))
 	}
+	e.wait(1_000_000_000) // what is made at the start is there before the first job
 	for round := uint64(0); round < v.number("rounds") && e.more(); round++ {
 		b := newBuffer(v.word("rule"), site)
 		want := draw(e.rand)
