@@ -14,6 +14,7 @@ import (
 
 	"github.com/fragprof/fragprof/replay"
 	"github.com/fragprof/fragprof/replay/compare"
+	"github.com/fragprof/fragprof/replay/strategy"
 	"github.com/fragprof/fragprof/trace"
 )
 
@@ -28,8 +29,9 @@ type Comparison struct {
 // CompareSchema names the JSON form of a comparison and its version. A document
 // has "schema", "trace" (as in Schema), "rows" ("model", "spec" as named,
 // "strategy", "replayed" spec, every measure of the Measures table under its key,
-// null where it has no meaning, "verdict" with its interval, "error") and
-// "notes".
+// null where it has no meaning, "slack" and "stack" over time in events of the
+// unchanged program, "verdict" with its interval and paired differences,
+// "error") and "notes".
 const CompareSchema = "fragprof/compare/1"
 
 // notes returns the footnotes of a comparison.
@@ -284,6 +286,7 @@ func rowObject(r *compare.Row) object {
 	if r.Base == nil || r.Base.Err != nil {
 		return o
 	}
+	o = append(o, field{"slack", gaugeJSON(&r.Ledger.Slack)}, field{"stack", gaugeJSON(&r.Ledger.Stack)})
 	v := &r.Verdict
 	return append(o, field{"verdict", object{
 		{"word", v.Word.String()},
@@ -296,6 +299,15 @@ func rowObject(r *compare.Row) object {
 		{"too_few", v.TooFew},
 		{"paired_differences", paired(r)},
 	}})
+}
+
+// gaugeJSON returns an amount over time: about 1,000 points, where it changed.
+func gaugeJSON(g *strategy.Gauge) []object {
+	out := make([]object, 0, len(g.Series))
+	for _, p := range g.Series {
+		out = append(out, object{{"event", p.Event}, {"bytes", p.Bytes}})
+	}
+	return out
 }
 
 // onKey is the measure that a verdict rests on, by compare.On.

@@ -42,7 +42,7 @@ var layers = []struct {
 	{"replay/verify", []string{"trace", "heapmodel", "heapmodel/golden", "replay"}},
 	{"replay", []string{"trace", "heapmodel", "heapmodel/golden"}},
 	{"report/plot", []string{"trace", "heapmodel", "replay", "report"}},
-	{"report", []string{"trace", "trace/chains", "heapmodel", "replay", "replay/advise", "replay/compare", "replay/plan"}},
+	{"report", []string{"trace", "trace/chains", "heapmodel", "replay", "replay/advise", "replay/compare", "replay/plan", "replay/strategy"}},
 }
 
 var onlyIn = map[string][]string{
