@@ -236,30 +236,31 @@ func Fill(s *heapmodel.Spec, h *trace.Header) (filled *heapmodel.Spec, notes []s
 		if s, err = s.With(room, bytes); err != nil {
 			return nil, nil, err
 		}
-		if more, ok := widened(s, room, DefaultCapacity(&h.Summary)); ok {
+		if more, got := widened(s, room, DefaultCapacity(&h.Summary)); more != nil {
 			s = more
-			notes = append(notes, fmt.Sprintf("%s got %s: no heap of it can be made with the capacity of the others", s.Model.Name, s.Text(room)))
+			notes = append(notes, fmt.Sprintf("%s got %s, as there is no such heap with the capacity of the others", s.Model.Name, heapmodel.FormatBytes(got)))
 		}
 	}
 	return s, notes, err
 }
 
-// widened returns the spec with the least power of two of bytes, up to eight
-// times the given ones, of which a heap can be made. ok is false if there is none
-// or the given bytes do: the error of the model says more.
-func widened(s *heapmodel.Spec, key string, bytes uint64) (more *heapmodel.Spec, ok bool) {
+// widened returns the spec with the least power of two of bytes, above the given
+// ones and up to eight times as many, of which a heap can be made; nil if there
+// is none or the given bytes do.
+func widened(s *heapmodel.Spec, key string, bytes uint64) (more *heapmodel.Spec, got uint64) {
 	if _, err := s.New(); err == nil {
-		return s, false
+		return nil, 0
 	}
-	for range 3 {
-		bytes *= 2
-		if more, err := s.With(key, heapmodel.FormatBytes(bytes)); err == nil {
-			if _, err = more.New(); err == nil {
-				return more, true
-			}
+	for got = 2 * bytes; got <= 8*bytes; got *= 2 {
+		more, err := s.With(key, heapmodel.FormatBytes(got))
+		if err == nil {
+			_, err = more.New()
+		}
+		if err == nil {
+			return more, got
 		}
 	}
-	return s, false
+	return nil, 0
 }
 
 // DefaultCapacity returns the capacity given to a fixed heap when nobody names
