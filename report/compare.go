@@ -79,10 +79,7 @@ func writeCompareText(w io.Writer, cs []*Comparison) error {
 			writeHeap(out, c.Rows[from:to])
 			from = to
 		}
-		for k, n := range c.notes() {
-			if k == 0 {
-				fmt.Fprintln(out)
-			}
+		for _, n := range c.notes() {
 			fmt.Fprintf(out, "note: %s\n", n)
 		}
 	}

@@ -221,6 +221,10 @@ func (s *Strategy) build(spec *heapmodel.Spec) (Change, error) {
 	return change, nil
 }
 
+// name returns the strategy as messages call it: words that are true without
+// saying so.
+func (p part) name() string { return strings.ReplaceAll(p.spec.String(), "=true", "") }
+
 // String returns the set as it was given.
 func (s Set) String() string { return s.text }
 
@@ -265,10 +269,10 @@ func (s Set) Learn(src trace.Source, env *Env) (*Learned, error) {
 		}
 		if n, ok := change.(Noter); ok {
 			for _, note := range n.Notes() {
-				d.Notes = append(d.Notes, p.spec.String()+": "+note)
+				d.Notes = append(d.Notes, p.name()+": "+note)
 			}
 		}
-		l := learned{p.spec.String(), change}
+		l := learned{p.name(), change}
 		d.changes = append(d.changes, l)
 		if err := a.rewrite(l); err != nil {
 			return nil, err
