@@ -40,6 +40,15 @@ func TestGrowthOfSpecsInside(t *testing.T) {
 	}
 }
 
+func TestSpecsThatNameNoModel(t *testing.T) {
+	for _, text := range []string{"", ":capacity=8KiB", "multi:heaps=[]", "multi:heaps=[tlsf]+[]"} {
+		_, err := heapmodel.ParseSpec([]*heapmodel.Model{multi.Model, tlsf.Model}, text)
+		if err == nil || !strings.Contains(err.Error(), "names no model") {
+			t.Errorf("%q: error %v", text, err)
+		}
+	}
+}
+
 func TestChangedSpecs(t *testing.T) {
 	s := parse(t, "multi:cuts=64,heaps=[tlsf:ptr=64]+[tlsf],overflow=none")
 	var inside []string

@@ -76,6 +76,9 @@ func (e *UnknownParamError) Error() string {
 // fault.
 func ParseSpec(models []*Model, text string) (*Spec, error) {
 	name, rest, hasArgs := strings.Cut(text, ":")
+	if name == "" {
+		return nil, fmt.Errorf("spec %q names no model", text)
+	}
 	i := slices.IndexFunc(models, func(m *Model) bool { return m.Name == name })
 	if i < 0 {
 		known := make([]string, len(models))
@@ -379,7 +382,7 @@ func (p *Param) parse(models []*Model, text string) (v value, err error) {
 	case ParamInt:
 		v.number, err = strconv.ParseUint(text, 10, 31)
 		if err != nil {
-			err = errors.New("want a whole number")
+			err = errors.New("want a whole number below 2^31")
 		}
 	case ParamEnum:
 		if !slices.Contains(p.Enum, text) {

@@ -54,10 +54,11 @@
 package buddy
 
 import (
-	"fmt"
 	"math/bits"
+	"slices"
 
 	"github.com/fragprof/fragprof/heapmodel"
+	"github.com/fragprof/fragprof/heapmodel/internal/arena"
 	"github.com/fragprof/fragprof/heapmodel/internal/blocks"
 	"github.com/fragprof/fragprof/heapmodel/internal/fit"
 )
@@ -127,17 +128,12 @@ var Double = &heapmodel.Model{
 	New: func(c heapmodel.Config) (heapmodel.Heap, error) { return newHeap(c, double()) },
 }
 
-var params = []heapmodel.Param{
-	{Key: "capacity", Kind: heapmodel.ParamBytes, Doc: "bytes of arena at the start; with a quantum the default is 0"},
+var params = slices.Concat([]heapmodel.Param{
+	arena.Capacity(),
 	{Key: "order", Kind: heapmodel.ParamEnum, Default: "lifo", Enum: []string{"lifo", "fifo", "address"}, Doc: "which block of a size is taken: freed last, freed first, or lowest"},
 	{Key: "min", Kind: heapmodel.ParamBytes, Default: "0", Doc: "least bytes of a block, header included; rounded up to a power of two, which is the unit of all sizes"},
-	{Key: "header", Kind: heapmodel.ParamBytes, Doc: "bytes in front of the payload; default: a word"},
-	{Key: "align", Kind: heapmodel.ParamBytes, Doc: "alignment of payloads, a power of two, and the least unit; default: two words"},
 	{Key: "realloc", Kind: heapmodel.ParamEnum, Default: "move", Enum: []string{"move", "inplace"}, Doc: "realloc always moves, or stays if the new size gets a block of the same size"},
-	{Key: "quantum", Kind: heapmodel.ParamBytes, Doc: "the heap grows by multiples of this many bytes"},
-	{Key: "grow", Kind: heapmodel.ParamBytes, Doc: "limit of a growing arena in bytes; a quantum of 4KiB if none is given"},
-	{Key: "ptr", Kind: heapmodel.ParamEnum, Default: "32", Enum: []string{"16", "32", "64"}, Doc: "pointer width in bits: the size of a word"},
-}
+}, arena.Params(""))
 
 // order is the order of the free lists.
 type order uint8
@@ -148,26 +144,13 @@ const (
 	byAddress
 )
 
-// config is what the parameters come to. Sizes are in bytes.
-type config struct {
+// heap is a buddy heap. The granule of its table is the unit.
+type heap struct {
+	arena.Config
 	order   order
 	inPlace bool
 	spill   bool
-	front   uint64 // header
-	align   uint64
-	pad     uint64 // every block starts at an address of pad modulo the unit
-	shift   uint   // log2 of the unit
-	quantum uint64 // zero: the heap does not grow
-	limit   uint64 // of a growing arena
-}
 
-// maxHousekeeping bounds header, align and min, so that sums of them never
-// overflow.
-const maxHousekeeping = 1 << 30
-
-// heap is a buddy heap. The granule of its table is the unit.
-type heap struct {
-	config
 	sys   *system
 	t     blocks.Table // Y of a used block: bytes from its start to the payload
 	tags  []tag        // by block
@@ -186,70 +169,28 @@ type heap struct {
 }
 
 func newHeap(c heapmodel.Config, s *system) (heapmodel.Heap, error) {
-	h := &heap{sys: s, first: blocks.None}
-	if err := h.config.read(c); err != nil {
+	h := &heap{sys: s, first: blocks.None, inPlace: c.Text("realloc") == "inplace"}
+	h.order = map[string]order{"lifo": lifo, "fifo": fifo, "address": byAddress}[c.Text("order")]
+	h.spill = s.trees == 2 && c.Bool("spill")
+	if err := arena.Housekeeping(c, "min"); err != nil {
 		return nil, err
 	}
-	h.spill = s.trees == 2 && c.Bool("spill")
-	capacity := c.Bytes("capacity")
-	if h.quantum == 0 && !c.Set("capacity") {
-		return nil, fmt.Errorf("a heap of fixed size needs a capacity, a growing one a quantum")
-	}
-	// The lowest block of the tree may be one that is not split.
-	smallest := s.root[0]
-	for s.low[smallest] != none {
-		smallest = s.low[smallest]
-	}
-	if least := h.pad + s.size[smallest]<<h.shift; capacity < least && (h.quantum == 0 || capacity > 0) {
-		return nil, fmt.Errorf("capacity=%s: the least that holds a block is %d bytes", c.Text("capacity"), least)
-	}
-	if capacity > h.reach() {
-		return nil, fmt.Errorf("capacity=%s: the most with this smallest block is %d bytes", c.Text("capacity"), h.reach())
-	}
-	if h.quantum > 0 && capacity > h.limit {
-		return nil, fmt.Errorf("capacity=%s is above the limit of growth of %d bytes", c.Text("capacity"), h.limit)
+	var err error
+	h.Config, err = arena.Read(c, "a block", func(g *arena.Config) uint64 {
+		g.Shift = uint(bits.Len64(max(c.Bytes("min"), g.Header+1, g.Grain) - 1))
+		// The lowest block of the tree may be one that is not split.
+		smallest := s.root[0]
+		for s.low[smallest] != none {
+			smallest = s.low[smallest]
+		}
+		return s.size[smallest] << g.Shift
+	})
+	if err != nil {
+		return nil, err
 	}
 	h.t.Reserve(lists)
-	if capacity > 0 {
-		h.start(capacity)
+	if h.Capacity > 0 {
+		h.start(h.Capacity)
 	}
 	return h, nil
 }
-
-func (g *config) read(c heapmodel.Config) error {
-	g.order = map[string]order{"lifo": lifo, "fifo": fifo, "address": byAddress}[c.Text("order")]
-	g.inPlace = c.Text("realloc") == "inplace"
-	word := map[string]uint64{"16": 2, "32": 4, "64": 8}[c.Text("ptr")]
-	g.front, g.align = word, 2*word
-	if c.Set("header") {
-		g.front = c.Bytes("header")
-	}
-	if c.Set("align") {
-		g.align = c.Bytes("align")
-	}
-	for _, key := range []string{"header", "align", "min"} {
-		if c.Bytes(key) > maxHousekeeping {
-			return fmt.Errorf("%s=%s: the most is 1GiB", key, c.Text(key))
-		}
-	}
-	if g.align == 0 || g.align&(g.align-1) != 0 {
-		return fmt.Errorf("align=%s is no power of two", c.Text("align"))
-	}
-	g.pad = (g.align - g.front%g.align) % g.align
-	g.shift = uint(bits.Len64(max(c.Bytes("min"), g.front+1, g.align) - 1))
-	g.limit = g.reach()
-	if c.Set("grow") {
-		g.quantum = 4 << 10
-		g.limit = min(g.limit, c.Bytes("grow"))
-	}
-	if c.Set("quantum") {
-		g.quantum = c.Bytes("quantum")
-		if g.quantum == 0 || g.quantum > heapmodel.MaxSize {
-			return fmt.Errorf("quantum=%s is out of range", c.Text("quantum"))
-		}
-	}
-	return nil
-}
-
-// reach is the largest address range that the block table can hold.
-func (g *config) reach() uint64 { return mostUnits << g.shift }

@@ -7,7 +7,7 @@ import (
 
 // start gives an empty heap its first memory.
 func (h *heap) start(bytes uint64) {
-	to := (bytes - h.pad) >> h.shift
+	to := (bytes - h.Pad) >> h.Shift
 	if h.sys.trees == 2 {
 		h.cover(1, 0, to/2)
 	}
@@ -19,7 +19,7 @@ func (h *heap) start(bytes uint64) {
 func (h *heap) obtained(brk uint64) {
 	h.brk = brk
 	h.use.Arena = brk
-	h.use.Overhead = brk - h.end<<h.shift
+	h.use.Overhead = brk - h.end<<h.Shift
 	h.fits = 0
 	for class := range uint8(lists) {
 		if size := h.sys.size[class]; size > 0 && size <= h.end {
@@ -67,7 +67,7 @@ func (h *heap) add(start, end uint32, t tag) {
 	}
 	h.tags[id] = t
 	h.end = uint64(end)
-	h.use.Free += uint64(end-start) << h.shift
+	h.use.Free += uint64(end-start) << h.Shift
 	h.use.FreeBlocks++
 	h.release(id)
 }
@@ -82,16 +82,16 @@ func (h *heap) grow(class uint8) bool {
 	}
 	// Units that the tree of threes left over may hold the block, but they are
 	// handed out with new memory only.
-	missing := max(end<<h.shift+h.pad, h.brk+1) - h.brk
-	if missing > h.limit {
+	missing := max(end<<h.Shift+h.Pad, h.brk+1) - h.brk
+	if missing > h.Limit {
 		return false
 	}
-	size := (missing + h.quantum - 1) / h.quantum * h.quantum
-	if size > h.limit || h.brk+size > h.limit {
+	size := (missing + h.Quantum - 1) / h.Quantum * h.Quantum
+	if size > h.Limit || h.brk+size > h.Limit {
 		return false
 	}
 	h.use.Grown = heapmodel.Growth{Need: h.bytes(class), Free: h.use.Free, LargestFree: h.LargestFree()}
-	to := (h.brk + size - h.pad) >> h.shift
+	to := (h.brk + size - h.Pad) >> h.Shift
 	if tree == 1 {
 		// Up to a multiple of three there is no block of that tree.
 		h.cover(0, h.end, min(to, (h.end+2)/3*3))

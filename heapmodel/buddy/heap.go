@@ -15,13 +15,13 @@ func (h *heap) room(size uint64, align uint32) uint64 {
 	a := uint64(align)
 	size = max(size, 1) // so that the payload begins in the block
 	switch {
-	case a <= h.align:
-		return size + h.front
+	case a <= h.Grain:
+		return size + h.Header
 	case h.sys.aligned:
 		// The block lies at a multiple of a, or of more.
-		return max(a, (h.pad+h.front+a-1)&^(a-1)-h.pad+size)
+		return max(a, (h.Pad+h.Header+a-1)&^(a-1)-h.Pad+size)
 	}
-	return size + h.front + a - h.align
+	return size + h.Header + a - h.Grain
 }
 
 // class returns the class that serves a request; ok is false if no heap can.
@@ -29,12 +29,12 @@ func (h *heap) class(size uint64, align uint32) (class uint8, ok bool) {
 	if size > heapmodel.MaxSize {
 		return 0, false
 	}
-	units := (h.room(size, align) + 1<<h.shift - 1) >> h.shift
+	units := (h.room(size, align) + 1<<h.Shift - 1) >> h.Shift
 	if units > mostUnits {
 		return 0, false
 	}
 	class = h.sys.ceil(units)
-	if uint64(align) > h.align && h.sys.series[class] == 1 {
+	if uint64(align) > h.Grain && h.sys.series[class] == 1 {
 		class++ // the next power of two
 	}
 	return class, true
@@ -48,16 +48,16 @@ func (h *heap) Alloc(size uint64, align uint32) (heapmodel.Ref, bool) {
 	}
 	from, ok := h.find(class)
 	if !ok {
-		if class, from, ok = h.makeRoom(class, uint64(align) > h.align); !ok {
+		if class, from, ok = h.makeRoom(class, uint64(align) > h.Grain); !ok {
 			return heapmodel.NullRef, false
 		}
 	}
 	id := h.split(h.pop(from), from, class)
 	n := &h.t.Nodes[id]
 	n.Low |= blocks.UsedBit
-	at := uint64(n.Start)<<h.shift + h.pad
-	front := h.front
-	if a := uint64(align); a > h.align {
+	at := uint64(n.Start)<<h.Shift + h.Pad
+	front := h.Header
+	if a := uint64(align); a > h.Grain {
 		front = (at+front+a-1)&^(a-1) - at
 	}
 	n.Y = uint32(front)
@@ -100,7 +100,7 @@ func (h *heap) makeRoom(class uint8, aligned bool) (to, from uint8, ok bool) {
 			}
 		}
 	}
-	if h.quantum == 0 || !h.grow(class) {
+	if h.Quantum == 0 || !h.grow(class) {
 		return 0, 0, false
 	}
 	from, ok = h.find(class)
@@ -287,7 +287,7 @@ func (h *heap) pop(class uint8) blocks.ID {
 }
 
 // bytes returns the bytes of a block of the class.
-func (h *heap) bytes(class uint8) uint64 { return h.sys.size[class] << h.shift }
+func (h *heap) bytes(class uint8) uint64 { return h.sys.size[class] << h.Shift }
 
 // Addr implements heapmodel.Heap.
 func (h *heap) Addr(r heapmodel.Ref) heapmodel.Addr {
@@ -295,11 +295,11 @@ func (h *heap) Addr(r heapmodel.Ref) heapmodel.Addr {
 		return heapmodel.Null
 	}
 	n := &h.t.Nodes[r]
-	return heapmodel.Addr(uint64(n.Start)<<h.shift + h.pad + uint64(n.Y))
+	return heapmodel.Addr(uint64(n.Start)<<h.Shift + h.Pad + uint64(n.Y))
 }
 
 // Align implements heapmodel.Heap.
-func (h *heap) Align() uint32 { return uint32(h.align) }
+func (h *heap) Align() uint32 { return uint32(h.Grain) }
 
 // Need implements heapmodel.Heap.
 func (h *heap) Need(size uint64, align uint32) uint64 {

@@ -1,17 +1,27 @@
 package buddy
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
+
+	"github.com/fragprof/fragprof/heapmodel"
+	"github.com/fragprof/fragprof/heapmodel/internal/arena"
+	"github.com/fragprof/fragprof/heapmodel/internal/oracle"
 )
 
 // plain is the heap as the documentation of the package has it. It knows blocks
 // by address and size, finds parents and buddies by going down from the root,
-// and walks lists. It shares the numbers of config with the model and no more.
+// and walks lists. It shares the numbers of arena.Config with the model and no
+// more.
 type plain struct {
-	config
-	name  string
+	arena.Config
+	name    string
+	order   order
+	inPlace bool
+	spill   bool
+
 	sizes []uint64            // ascending, units
 	list  map[uint64][]uint64 // starts of the free blocks of a size, the first in front
 	used  map[uint64]uint64   // sizes by start
@@ -19,6 +29,7 @@ type plain struct {
 	brk   uint64
 	high  uint64
 	steps uint64
+	grew  heapmodel.Growth
 }
 
 // node is a block of the tree, there or not.
@@ -45,15 +56,18 @@ var sizesOf = map[string][]uint64{
 	"weighted-buddy": plainSizes("weighted-buddy"), "double-buddy": plainSizes("double-buddy"),
 }
 
-func newPlain(name string, c config, capacity uint64) *plain {
-	p := &plain{config: c, name: name, sizes: sizesOf[name], list: map[uint64][]uint64{}, used: map[uint64]uint64{}}
-	if capacity > 0 {
-		to := (capacity - p.pad) >> p.shift
+func newPlain(name string, h *heap) *plain {
+	p := &plain{
+		Config: h.Config, name: name, order: h.order, inPlace: h.inPlace, spill: h.spill,
+		sizes: sizesOf[name], list: map[uint64][]uint64{}, used: map[uint64]uint64{},
+	}
+	if p.Capacity > 0 {
+		to := (p.Capacity - p.Pad) >> p.Shift
 		if name == "double-buddy" {
 			p.cover(true, to/2)
 		}
 		p.cover(false, to)
-		p.brk = capacity
+		p.brk = p.Capacity
 	}
 	return p
 }
@@ -169,9 +183,10 @@ func (p *plain) release(n node) {
 	p.push(n)
 }
 
-func (p *plain) free(addr uint64) {
+func (p *plain) Free(a heapmodel.Addr) {
+	addr := uint64(a)
 	for start, size := range p.used {
-		if block := p.pad + start<<p.shift; addr >= block && addr < block+size<<p.shift {
+		if block := p.Pad + start<<p.Shift; addr >= block && addr < block+size<<p.Shift {
 			delete(p.used, start)
 			p.release(node{start, size})
 			return
@@ -183,20 +198,20 @@ func (p *plain) free(addr uint64) {
 // want returns the size for a request.
 func (p *plain) want(size, align uint64) (want uint64, ok bool) {
 	size = max(size, 1)
-	room, powers := size+p.front, false
-	if align > p.align {
-		room += align - p.align
+	room, powers := size+p.Header, false
+	if align > p.Grain {
+		room += align - p.Grain
 		if p.name == "binary-buddy" || p.name == "double-buddy" {
 			powers = true
-			payload := p.pad + p.front
+			payload := p.Pad + p.Header
 			for payload%align != 0 {
 				payload++
 			}
-			room = max(align, payload-p.pad+size)
+			room = max(align, payload-p.Pad+size)
 		}
 	}
 	for _, want := range p.sizes {
-		if want<<p.shift >= room && !(powers && p.threes(want)) {
+		if want<<p.Shift >= room && !(powers && p.threes(want)) {
 			return want, true
 		}
 	}
@@ -224,11 +239,11 @@ func (p *plain) grown(quanta, want uint64) *plain {
 	for size, l := range p.list {
 		c.list[size] = slices.Clone(l)
 	}
-	c.brk += quanta * p.quantum
-	if c.brk < c.pad {
+	c.brk += quanta * p.Quantum
+	if c.brk < c.Pad {
 		return &c
 	}
-	to := (c.brk - c.pad) >> c.shift
+	to := (c.brk - c.Pad) >> c.Shift
 	if c.threes(want) {
 		for c.end%3 != 0 && c.end < to {
 			c.cover(false, min(to, (c.end+2)/3*3))
@@ -238,13 +253,13 @@ func (p *plain) grown(quanta, want uint64) *plain {
 	return &c
 }
 
-func (p *plain) alloc(size uint64, align uint32) (uint64, bool) {
+func (p *plain) Alloc(size uint64, align uint32) heapmodel.Addr {
 	want, ok := p.want(size, uint64(align))
 	if !ok {
-		return 0, false
+		return heapmodel.Null
 	}
 	n, ok := p.find(want)
-	if !ok && p.spill && uint64(align) <= p.align {
+	if !ok && p.spill && uint64(align) <= p.Grain {
 		for _, other := range p.sizes {
 			if other > want && p.threes(other) != p.threes(want) {
 				if n, ok = p.find(other); ok {
@@ -254,14 +269,15 @@ func (p *plain) alloc(size uint64, align uint32) (uint64, bool) {
 			}
 		}
 	}
-	for quanta := uint64(1); !ok && p.quantum > 0 && p.brk+quanta*p.quantum <= p.limit; quanta++ {
+	for quanta := uint64(1); !ok && p.Quantum > 0 && p.brk+quanta*p.Quantum <= p.Limit; quanta++ {
 		c := p.grown(quanta, want)
 		if n, ok = c.find(want); ok {
+			c.grew = oracle.Growth(want<<p.Shift, p.Blocks())
 			*p = *c
 		}
 	}
 	if !ok {
-		return 0, false
+		return heapmodel.Null
 	}
 	for n.size > want {
 		lower, upper, ok := p.parts(n)
@@ -275,25 +291,48 @@ func (p *plain) alloc(size uint64, align uint32) (uint64, bool) {
 		p.push(upper)
 	}
 	p.used[n.start] = n.size
-	p.high = max(p.high, p.pad+(n.start+n.size)<<p.shift)
-	addr := p.pad + n.start<<p.shift + p.front
+	p.high = max(p.high, p.Pad+(n.start+n.size)<<p.Shift)
+	addr := p.Pad + n.start<<p.Shift + p.Header
 	for align > 0 && addr%uint64(align) != 0 {
 		addr++
 	}
-	return addr, true
+	return heapmodel.Addr(addr)
 }
 
-func (p *plain) realloc(addr, size uint64, align uint32) (uint64, bool) {
+func (p *plain) Realloc(a heapmodel.Addr, size uint64, align uint32) heapmodel.Addr {
+	addr := uint64(a)
 	if want, ok := p.want(size, 0); ok && p.inPlace {
 		for start, has := range p.used {
-			if block := p.pad + start<<p.shift; addr >= block && addr < block+has<<p.shift && want == has && addr+size <= block+has<<p.shift {
-				return addr, true
+			if block := p.Pad + start<<p.Shift; addr >= block && addr < block+has<<p.Shift && want == has && addr+size <= block+has<<p.Shift {
+				return a
 			}
 		}
 	}
-	moved, ok := p.alloc(size, align)
-	if ok {
-		p.free(addr)
+	moved := p.Alloc(size, align)
+	if moved != heapmodel.Null {
+		p.Free(a)
 	}
-	return moved, ok
+	return moved
+}
+
+func (p *plain) Blocks() (out []heapmodel.Block) {
+	add := func(start, size uint64, used bool) {
+		out = append(out, heapmodel.Block{Addr: heapmodel.Addr(p.Pad + start<<p.Shift), Size: size << p.Shift, Used: used})
+	}
+	for start, size := range p.used {
+		add(start, size, true)
+	}
+	for size, l := range p.list {
+		for _, start := range l {
+			add(start, size, false)
+		}
+	}
+	slices.SortFunc(out, func(a, b heapmodel.Block) int { return cmp.Compare(a.Addr, b.Addr) })
+	return out
+}
+
+func (p *plain) Usage() heapmodel.Usage {
+	u := oracle.Sum(p.Blocks(), p.brk)
+	u.HighWater, u.Steps, u.Grown = p.high, p.steps, p.grew
+	return u
 }

@@ -5,6 +5,7 @@ import (
 	"iter"
 
 	"github.com/fragprof/fragprof/heapmodel"
+	"github.com/fragprof/fragprof/heapmodel/internal/arena"
 	"github.com/fragprof/fragprof/heapmodel/internal/blocks"
 )
 
@@ -17,7 +18,7 @@ func (h *heap) Blocks() iter.Seq[heapmodel.Block] {
 		for id := h.first; id != h.last; id = h.t.Next(id) {
 			start := heapmodel.Addr(h.at(id))
 			b := heapmodel.Block{
-				Addr: start, Size: uint64(h.t.Size(id)) << h.shift, Payload: start,
+				Addr: start, Size: uint64(h.t.Size(id)) << h.Shift, Payload: start,
 				Wall: id == h.first, Ref: heapmodel.NullRef,
 			}
 			if h.t.Used(id) {
@@ -32,7 +33,7 @@ func (h *heap) Blocks() iter.Seq[heapmodel.Block] {
 }
 
 // at returns the address of a block.
-func (h *heap) at(id blocks.ID) uint64 { return uint64(h.t.Nodes[id].Start)<<h.shift + h.pad }
+func (h *heap) at(id blocks.ID) uint64 { return uint64(h.t.Nodes[id].Start)<<h.Shift + h.Pad }
 
 // Check implements heapmodel.Heap. O(blocks x classes).
 func (h *heap) Check() error {
@@ -69,15 +70,7 @@ func (h *heap) Check() error {
 			return err
 		}
 	}
-	u := h.use
-	switch {
-	case sum.UsedBlocks != u.UsedBlocks || sum.FreeBlocks != u.FreeBlocks || sum.Allocated != u.Allocated || sum.Free != u.Free:
-		return fmt.Errorf("counters say %d used blocks of %d bytes and %d free of %d, the walk %d of %d and %d of %d",
-			u.UsedBlocks, u.Allocated, u.FreeBlocks, u.Free, sum.UsedBlocks, sum.Allocated, sum.FreeBlocks, sum.Free)
-	case u.Arena != u.Allocated+u.Free+u.Overhead || u.Arena != h.brk:
-		return fmt.Errorf("arena of %d bytes, break at %d: %d allocated, %d free, %d overhead", u.Arena, h.brk, u.Allocated, u.Free, u.Overhead)
-	}
-	return nil
+	return arena.Counted(&h.use, &sum, h.brk)
 }
 
 // buddies reports whether two blocks beside each other are the parts of one.

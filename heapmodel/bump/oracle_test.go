@@ -37,17 +37,8 @@ func merged(parts []*part) (out []heapmodel.Block) {
 
 // usage adds up blocks.
 func usage(all []heapmodel.Block, brk, high, steps uint64, grown heapmodel.Growth) heapmodel.Usage {
-	u := heapmodel.Usage{Arena: brk, HighWater: high, Steps: steps, Grown: grown}
-	for _, b := range all {
-		if b.Used {
-			u.UsedBlocks++
-			u.Allocated += b.Size
-		} else {
-			u.FreeBlocks++
-			u.Free += b.Size
-		}
-	}
-	u.Overhead = brk - u.Allocated - u.Free
+	u := oracle.Sum(all, brk)
+	u.HighWater, u.Steps, u.Grown = high, steps, grown
 	return u
 }
 
@@ -280,13 +271,7 @@ func (p *plainRegion) grow(want uint64) bool {
 	if p.Quantum == 0 || brk > p.Limit {
 		return false
 	}
-	p.grown = heapmodel.Growth{Need: want}
-	for _, b := range p.Blocks() {
-		if !b.Used {
-			p.grown.Free += b.Size
-			p.grown.LargestFree = max(p.grown.LargestFree, b.Size)
-		}
-	}
+	p.grown = oracle.Growth(want, p.Blocks())
 	p.obtain(brk)
 	return true
 }
@@ -387,29 +372,20 @@ func (p *plainRegion) Usage() heapmodel.Usage {
 
 // pairsOf returns a function that makes pairs of the spec.
 func pairsOf(text string) (func() (*oracle.Pair, error), error) {
-	s, err := heapmodel.ParseSpec(models, text)
-	if err != nil {
-		return nil, err
-	}
-	return func() (*oracle.Pair, error) {
-		heap, err := s.New()
-		if err != nil {
-			return nil, err
-		}
-		switch h := heap.(type) {
+	return oracle.Pairs(models, text, func(made heapmodel.Heap) oracle.Plain {
+		switch h := made.(type) {
 		case *bump:
-			p := &plainBump{Config: h.Config, reclaim: h.reclaim, inPlace: h.inPlace, brk: h.Capacity, pointer: h.Pad}
-			return &oracle.Pair{H: h, P: p}, nil
+			return &plainBump{Config: h.Config, reclaim: h.reclaim, inPlace: h.inPlace, brk: h.Capacity, pointer: h.Pad}
 		case *region:
 			p := &plainRegion{Config: h.Config, inPlace: h.inPlace, chunk: h.Bytes(h.chunk), control: h.Bytes(h.control)}
 			if h.Capacity > 0 {
 				p.obtain(h.Capacity)
 				p.steps = 0
 			}
-			return &oracle.Pair{H: h, P: p}, nil
+			return p
 		}
 		panic("no such heap")
-	}, nil
+	})
 }
 
 // TestTinyHeaps compares the models with the plain heaps over every sequence of
@@ -428,17 +404,9 @@ func TestTinyHeaps(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				for _, c := range []struct {
-					sizes    []uint64
-					reallocs bool
-					depth    int
-				}{{[]uint64{1, 2, 3, 5}, false, depth}, {[]uint64{1, 2, 5}, true, depth - 1}} {
-					n, err := oracle.Sequences(pairs, c.sizes, c.reallocs, c.depth)
-					if err != nil {
-						t.Fatal(err)
-					}
-					t.Logf("%d sequences", n)
-				}
+				oracle.Exhaust(t, pairs,
+					oracle.Tree{Sizes: []uint64{1, 2, 3, 5}, Depth: depth},
+					oracle.Tree{Sizes: []uint64{1, 2, 5}, Reallocs: true, Depth: depth - 1})
 			})
 		}
 	}

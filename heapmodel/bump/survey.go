@@ -6,6 +6,7 @@ import (
 	"iter"
 
 	"github.com/fragprof/fragprof/heapmodel"
+	"github.com/fragprof/fragprof/heapmodel/internal/arena"
 	"github.com/fragprof/fragprof/heapmodel/internal/blocks"
 )
 
@@ -92,19 +93,15 @@ func (h *region) Check() error {
 	if err != nil {
 		return err
 	}
-	u := h.use
 	listed := uint64(h.free.Len())
 	if h.rest != blocks.None {
 		listed++
 	}
-	switch {
-	case listed != sum.FreeBlocks:
+	if listed != sum.FreeBlocks {
 		return fmt.Errorf("the list and the current chunk have %d free blocks, the walk finds %d", listed, sum.FreeBlocks)
-	case sum.UsedBlocks != u.UsedBlocks || sum.FreeBlocks != u.FreeBlocks || sum.Allocated != u.Allocated || sum.Free != u.Free:
-		return fmt.Errorf("counters say %d used blocks of %d bytes and %d free of %d, the walk %d of %d and %d of %d",
-			u.UsedBlocks, u.Allocated, u.FreeBlocks, u.Free, sum.UsedBlocks, sum.Allocated, sum.FreeBlocks, sum.Free)
-	case u.Arena != u.Allocated+u.Free+u.Overhead || u.Arena != h.brk:
-		return fmt.Errorf("arena of %d bytes, break at %d: %d allocated, %d free, %d overhead", u.Arena, h.brk, u.Allocated, u.Free, u.Overhead)
+	}
+	if err := arena.Counted(&h.use, &sum, h.brk); err != nil {
+		return err
 	}
 	given := 0
 	for number := h.spare; number != 0 && given <= len(h.chunks); number = h.chunks[number-1].live {

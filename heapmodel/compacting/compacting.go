@@ -23,12 +23,10 @@
 package compacting
 
 import (
-	"errors"
-	"fmt"
+	"slices"
 
 	"github.com/fragprof/fragprof/heapmodel"
-	"github.com/fragprof/fragprof/heapmodel/internal/blocks"
-	"github.com/fragprof/fragprof/heapmodel/internal/fit"
+	"github.com/fragprof/fragprof/heapmodel/internal/arena"
 )
 
 // Model is the catalog row of compacting.
@@ -46,106 +44,22 @@ var Model = &heapmodel.Model{
 		"a block looked at for windows, or an object moved. The statistics give moved bytes, moves and compactions.",
 	Source: "Bendersky and Petrank, Space overhead bounds for dynamic memory management with partial compaction, POPL 2011 (the limit; the rule of what moves is this model's own)",
 	Caps:   heapmodel.CapAlign | heapmodel.CapGrow,
-	Params: []heapmodel.Param{
-		{Key: "capacity", Kind: heapmodel.ParamBytes, Doc: "bytes of arena at the start; with a quantum the default is 0"},
+	Params: slices.Concat([]heapmodel.Param{
+		arena.Capacity(),
 		{Key: "c", Kind: heapmodel.ParamInt, Default: "10", Doc: "at most 1/c of all bytes allocated so far are moved; 0: none"},
-		{Key: "header", Kind: heapmodel.ParamBytes, Doc: "bytes in front of the payload; default: a word"},
-		{Key: "align", Kind: heapmodel.ParamBytes, Doc: "alignment of payloads and of block sizes, a power of two; default: two words"},
-		{Key: "quantum", Kind: heapmodel.ParamBytes, Doc: "the heap grows by multiples of this many bytes"},
-		{Key: "grow", Kind: heapmodel.ParamBytes, Doc: "limit of a growing arena in bytes; a quantum of 4KiB if none is given"},
-		{Key: "ptr", Kind: heapmodel.ParamEnum, Default: "32", Enum: []string{"16", "32", "64"}, Doc: "pointer width in bits: the size of a word"},
-	},
+	}, arena.Params("")),
 	New: newHeap,
 }
 
-// config is what the parameters come to. Sizes are in bytes.
-type config struct {
-	c       uint64
-	header  uint64
-	align   uint64
-	pad     uint64 // every block starts at an address of pad modulo align
-	shift   uint   // log2 align: granules are of align bytes, from pad on
-	base    uint64 // granules from an address aligned to anything to the payload of a block at granule 0
-	quantum uint64 // zero: the heap does not grow
-	limit   uint64 // of a growing arena
-}
-
-// maxHousekeeping bounds header and align, so that sums never overflow.
-const maxHousekeeping = 1 << 30
-
-// reach is the number of granules that the block table can hold.
-const reach = 1<<32 - 2
-
 func newHeap(c heapmodel.Config) (heapmodel.Heap, error) {
-	h := &heap{end: blocks.None}
-	if err := h.config.read(c); err != nil {
+	g, err := arena.Read(c, "a block", func(g *arena.Config) uint64 { return g.Least })
+	if err != nil {
 		return nil, err
 	}
-	h.free = fit.New(&h.t, fit.ByKey)
-	capacity, most := c.Bytes("capacity"), h.pad+h.bytes(reach)
-	if h.quantum == 0 && !c.Set("capacity") {
-		return nil, errors.New("a heap of fixed size needs a capacity, a growing one a quantum")
-	}
-	if least := h.pad + h.bytes(h.block(0)); capacity < least && (h.quantum == 0 || capacity > 0) {
-		return nil, fmt.Errorf("capacity=%s: the least that holds a block is %d bytes", c.Text("capacity"), least)
-	}
-	if capacity > most {
-		return nil, fmt.Errorf("capacity=%s: the most with this alignment is %d bytes", c.Text("capacity"), most)
-	}
-	if h.quantum > 0 && capacity > h.limit {
-		return nil, fmt.Errorf("capacity=%s is above the limit of growth of %d bytes", c.Text("capacity"), h.limit)
-	}
-	if capacity > 0 {
-		h.growTo(capacity)
+	h := &heap{c: uint64(c.Int("c"))}
+	h.Init(g)
+	if h.Capacity > 0 {
+		h.Extend(h.Capacity)
 	}
 	return h, nil
-}
-
-func (g *config) read(c heapmodel.Config) error {
-	word := map[string]uint64{"16": 2, "32": 4, "64": 8}[c.Text("ptr")]
-	g.c, g.header, g.align = uint64(c.Int("c")), word, 2*word
-	if c.Set("header") {
-		g.header = c.Bytes("header")
-	}
-	if c.Set("align") {
-		g.align = c.Bytes("align")
-	}
-	if g.header > maxHousekeeping || g.align > maxHousekeeping {
-		return errors.New("header and align: the most is 1GiB")
-	}
-	if g.align == 0 || g.align&(g.align-1) != 0 {
-		return fmt.Errorf("align=%s is no power of two", c.Text("align"))
-	}
-	for g.shift = 0; 1<<g.shift < g.align; g.shift++ {
-	}
-	g.pad = (g.align - g.header%g.align) % g.align
-	g.base = (g.pad + g.header) >> g.shift
-	g.limit = g.pad + g.bytes(reach)
-	if c.Set("grow") {
-		g.quantum = 4 << 10
-		g.limit = min(g.limit, c.Bytes("grow"))
-	}
-	if c.Set("quantum") {
-		if g.quantum = c.Bytes("quantum"); g.quantum == 0 || g.quantum > heapmodel.MaxSize {
-			return fmt.Errorf("quantum=%s is out of range", c.Text("quantum"))
-		}
-	}
-	return nil
-}
-
-// bytes returns the bytes of so many granules.
-func (g *config) bytes(granules uint64) uint64 { return granules << g.shift }
-
-// block returns the granules of the block for a request of at most
-// heapmodel.MaxSize bytes.
-func (g *config) block(size uint64) uint64 {
-	return (max(size+g.header, g.header+1) + g.align - 1) >> g.shift
-}
-
-// mask returns the alignment of a request in granules, less one.
-func (g *config) mask(align uint32) uint64 {
-	if uint64(align) <= g.align {
-		return 0
-	}
-	return uint64(align)>>g.shift - 1
 }

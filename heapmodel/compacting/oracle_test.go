@@ -191,7 +191,7 @@ func (w *twin) compare() error {
 	if i != len(w.p.blocks) {
 		return fmt.Errorf("%d blocks, want %d", i, len(w.p.blocks))
 	}
-	got := [5]uint64{w.h.served, w.h.moved, w.h.moves, w.h.compactions, w.h.use.Steps}
+	got := [5]uint64{w.h.served, w.h.moved, w.h.moves, w.h.compactions, w.h.Use.Steps}
 	if want := [5]uint64{w.p.served, w.p.moved, w.p.moves, w.p.compactions, w.p.steps}; got != want {
 		return fmt.Errorf("served, moved, moves, compactions, steps %v, want %v", got, want)
 	}

@@ -136,7 +136,7 @@ func newHeap(c heapmodel.Config) (heapmodel.Heap, error) {
 // zero if it never gives out such memory, and whether other memory of that kind
 // comes first.
 func kindOf(caps string) (k kind, late bool, err error) {
-	bytes, exec := false, false
+	bytes, words, exec := false, false, false // accessed by bytes, by words, or to run it
 	for word := range strings.SplitSeq(caps, "/") {
 		switch word {
 		case "internal":
@@ -147,7 +147,9 @@ func kindOf(caps string) (k kind, late bool, err error) {
 			bytes = true
 		case "exec":
 			exec = true
-		case "dma", "32bit":
+		case "32bit":
+			words = true
+		case "dma":
 		default:
 			return 0, false, fmt.Errorf("%q: want internal, spiram, 8bit, 32bit, dma or exec with / between them", word)
 		}
@@ -155,6 +157,8 @@ func kindOf(caps string) (k kind, late bool, err error) {
 	switch {
 	case k != internal && k != external:
 		return 0, false, fmt.Errorf("%q: a region is either internal or spiram", caps)
+	case k == internal && !bytes && !words && !exec:
+		return 0, false, fmt.Errorf("%q: want internal/8bit for data, internal/exec or internal/32bit for memory that malloc never gives out", caps)
 	case k == internal && !bytes:
 		return 0, false, nil
 	}

@@ -44,17 +44,18 @@ func newHeap(t rapid.TB, spec string) heapmodel.Heap {
 
 func TestErrors(t *testing.T) {
 	for args, want := range map[string]string{
-		"caps=spiram":                               "want the regions",
-		"regions=64KiB@0,caps=spiram+spiram":        "of 2 regions, there are 1",
-		"regions=64KiB@0,caps=fast":                 `"fast": want internal, spiram`,
-		"regions=64KiB@0,caps=8bit":                 "either internal or spiram",
-		"regions=64KiB@0,caps=internal/spiram/8bit": "either internal or spiram",
-		"regions=64KiB@0,caps=internal/exec":        "no region is memory for data",
-		"regions=64KiB@0+100@64KiB":                 "region 1 of 100: needs at least",
-		"regions=64KiB@2":                           "multiples of 4",
-		"regions=64KiB@0,order=1":                   "each number from 0 to 0",
-		"regions=64KiB@0+64KiB@1MiB,order=1":        "1 of 2 regions",
-		"regions=64KiB@0+64KiB@1MiB,order=1/1":      "once",
+		"caps=spiram":                                         "want the regions",
+		"regions=64KiB@0,caps=spiram+spiram":                  "of 2 regions, there are 1",
+		"regions=64KiB@0,caps=fast":                           `"fast": want internal, spiram`,
+		"regions=64KiB@0,caps=8bit":                           "either internal or spiram",
+		"regions=64KiB@0,caps=internal/spiram/8bit":           "either internal or spiram",
+		"regions=64KiB@0,caps=internal/exec":                  "no region is memory for data",
+		"regions=64KiB@0+64KiB@1MiB,caps=internal/dma+spiram": "want internal/8bit for data",
+		"regions=64KiB@0+100@64KiB":                           "region 1 of 100: needs at least",
+		"regions=64KiB@2":                                     "multiples of 4",
+		"regions=64KiB@0,order=1":                             "each number from 0 to 0",
+		"regions=64KiB@0+64KiB@1MiB,order=1":                  "1 of 2 regions",
+		"regions=64KiB@0+64KiB@1MiB,order=1/1":                "once",
 	} {
 		s, err := heapmodel.ParseSpec([]*heapmodel.Model{espheapcaps.Model}, "esp-heap-caps:"+args)
 		if err == nil {

@@ -28,10 +28,10 @@
 package halffit
 
 import (
-	"fmt"
-	"math/bits"
+	"slices"
 
 	"github.com/fragprof/fragprof/heapmodel"
+	"github.com/fragprof/fragprof/heapmodel/internal/arena"
 	"github.com/fragprof/fragprof/heapmodel/internal/blocks"
 )
 
@@ -49,33 +49,14 @@ var Model = &heapmodel.Model{
 		"The exact rules are in the documentation of the package. A policy, not a model of one allocator.",
 	Source: "Ogasawara, An Algorithm with Constant Execution Time for Dynamic Storage Allocation, RTCSA 1995, 21-25",
 	Caps:   heapmodel.CapAlign | heapmodel.CapGrow,
-	Params: []heapmodel.Param{
-		{Key: "capacity", Kind: heapmodel.ParamBytes, Doc: "bytes of arena at the start; with a quantum the default is 0"},
+	Params: slices.Concat([]heapmodel.Param{
+		arena.Capacity(),
 		{Key: "min", Kind: heapmodel.ParamBytes, Default: "0", Doc: "least bytes of a block, header included"},
-		{Key: "header", Kind: heapmodel.ParamBytes, Doc: "bytes in front of the payload; default: a word"},
-		{Key: "align", Kind: heapmodel.ParamBytes, Doc: "alignment of payloads and of block sizes, a power of two; default: two words"},
-		{Key: "quantum", Kind: heapmodel.ParamBytes, Doc: "the heap grows by multiples of this many bytes"},
-		{Key: "grow", Kind: heapmodel.ParamBytes, Doc: "limit of a growing arena in bytes; a quantum of 4KiB if none is given"},
-		{Key: "ptr", Kind: heapmodel.ParamEnum, Default: "32", Enum: []string{"16", "32", "64"}, Doc: "pointer width in bits: the size of a word"},
-	},
+	}, arena.Params("")),
 	New: newHeap,
 }
 
-// config is what the parameters come to. Sizes are in bytes.
-type config struct {
-	front   uint64 // header
-	align   uint64
-	least   uint64 // smallest block
-	pad     uint64 // every block starts at an address of pad modulo align
-	shift   uint   // log2 align: addresses in the table are (address - pad) >> shift
-	quantum uint64 // zero: the heap does not grow
-	limit   uint64 // of a growing arena
-}
-
 const (
-	// maxHousekeeping bounds header, min and align, so that sums of them never
-	// overflow.
-	maxHousekeeping = 1 << 30
 	// mostGranules is the end of the largest arena.
 	mostGranules = 1<<32 - 2
 	lists        = 32
@@ -85,7 +66,7 @@ const (
 // (previous), whose heads are the records with the ID of the list; list i has
 // the blocks of 2^i granules and more.
 type heap struct {
-	config
+	arena.Config
 	t     blocks.Table
 	some  uint32    // bitmap of the lists that are not empty
 	first blocks.ID // None: no memory
@@ -96,80 +77,31 @@ type heap struct {
 }
 
 func newHeap(c heapmodel.Config) (heapmodel.Heap, error) {
-	h := &heap{first: blocks.None}
-	if err := h.config.read(c); err != nil {
+	if err := arena.Housekeeping(c, "min"); err != nil {
 		return nil, err
 	}
-	capacity := c.Bytes("capacity")
-	if h.quantum == 0 && !c.Set("capacity") {
-		return nil, fmt.Errorf("a heap of fixed size needs a capacity, a growing one a quantum")
-	}
-	if least := h.pad + h.least; capacity < least && (h.quantum == 0 || capacity > 0) {
-		return nil, fmt.Errorf("capacity=%s: the least that holds a block is %d bytes", c.Text("capacity"), least)
-	}
-	if capacity > h.reach() {
-		return nil, fmt.Errorf("capacity=%s: the most with this alignment is %d bytes", c.Text("capacity"), h.reach())
-	}
-	if h.quantum > 0 && capacity > h.limit {
-		return nil, fmt.Errorf("capacity=%s is above the limit of growth of %d bytes", c.Text("capacity"), h.limit)
+	h := &heap{first: blocks.None}
+	var err error
+	h.Config, err = arena.Read(c, "a block", func(g *arena.Config) uint64 {
+		g.Least = max(g.Least, g.Up(c.Bytes("min")))
+		return g.Least
+	})
+	if err != nil {
+		return nil, err
 	}
 	h.t.Reserve(lists)
-	if capacity > 0 {
-		h.extend(capacity)
+	if h.Capacity > 0 {
+		h.extend(h.Capacity)
 	}
 	return h, nil
 }
 
-func (g *config) read(c heapmodel.Config) error {
-	word := map[string]uint64{"16": 2, "32": 4, "64": 8}[c.Text("ptr")]
-	g.front, g.align = word, 2*word
-	if c.Set("header") {
-		g.front = c.Bytes("header")
-	}
-	if c.Set("align") {
-		g.align = c.Bytes("align")
-	}
-	for _, key := range []string{"header", "align", "min"} {
-		if c.Bytes(key) > maxHousekeeping {
-			return fmt.Errorf("%s=%s: the most is 1GiB", key, c.Text(key))
-		}
-	}
-	if g.align == 0 || g.align&(g.align-1) != 0 {
-		return fmt.Errorf("align=%s is no power of two", c.Text("align"))
-	}
-	g.shift = uint(bits.TrailingZeros64(g.align))
-	g.pad = (g.align - g.front%g.align) % g.align
-	g.least = g.up(max(g.front+1, c.Bytes("min")))
-	g.limit = g.reach()
-	if c.Set("grow") {
-		g.quantum = 4 << 10
-		g.limit = min(g.limit, c.Bytes("grow"))
-	}
-	if c.Set("quantum") {
-		g.quantum = c.Bytes("quantum")
-		if g.quantum == 0 || g.quantum > heapmodel.MaxSize {
-			return fmt.Errorf("quantum=%s is out of range", c.Text("quantum"))
-		}
-	}
-	return nil
-}
-
-// up rounds bytes up to the alignment.
-func (g *config) up(bytes uint64) uint64 { return (bytes + g.align - 1) &^ (g.align - 1) }
-
-// reach is the largest address range that the block table can hold.
-func (g *config) reach() uint64 { return mostGranules << g.shift }
-
-// block returns the bytes of the block for a request, which is at most
-// heapmodel.MaxSize.
-func (g *config) block(size uint64) uint64 { return max(g.least, g.up(size+g.front)) }
-
 // room returns the bytes of a free block in which a block of the given size
 // finds a payload of the given alignment, wherever the block starts: the gap in
 // front is nothing or a block of its own.
-func (g *config) room(block uint64, align uint32) uint64 {
-	if uint64(align) <= g.align {
+func (h *heap) room(block uint64, align uint32) uint64 {
+	if uint64(align) <= h.Grain {
 		return block
 	}
-	return block + uint64(align) + g.least
+	return block + uint64(align) + h.Least
 }

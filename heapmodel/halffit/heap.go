@@ -6,6 +6,7 @@ import (
 	"math/bits"
 
 	"github.com/fragprof/fragprof/heapmodel"
+	"github.com/fragprof/fragprof/heapmodel/internal/arena"
 	"github.com/fragprof/fragprof/heapmodel/internal/blocks"
 )
 
@@ -21,15 +22,15 @@ func (h *heap) Alloc(size uint64, align uint32) (heapmodel.Ref, bool) {
 	if size > heapmodel.MaxSize {
 		return heapmodel.NullRef, false
 	}
-	block := h.block(size)
-	room := h.room(block, align) >> h.shift
+	block := h.Block(size)
+	room := h.room(block, align) >> h.Shift
 	if room > mostGranules {
 		return heapmodel.NullRef, false
 	}
 	from := listFrom(uint32(room))
 	id := h.find(from)
 	if id == blocks.None {
-		if h.quantum == 0 || !h.grow(from) {
+		if h.Quantum == 0 || !h.grow(from) {
 			return heapmodel.NullRef, false
 		}
 		id = h.find(from)
@@ -41,8 +42,8 @@ func (h *heap) Alloc(size uint64, align uint32) (heapmodel.Ref, bool) {
 		h.insert(id)
 		id = mid
 	}
-	want := uint32(block >> h.shift)
-	if rest := h.t.Size(id) - want; uint64(rest)<<h.shift >= h.least {
+	want := uint32(block >> h.Shift)
+	if rest := h.t.Size(id) - want; uint64(rest)<<h.Shift >= h.Least {
 		// [id............] -> [id: want][rest]
 		h.insert(h.t.Split(id, want))
 	}
@@ -60,14 +61,14 @@ func (h *heap) Alloc(size uint64, align uint32) (heapmodel.Ref, bool) {
 // whose payload is aligned.
 func (h *heap) gap(id blocks.ID, align uint32) uint32 {
 	a := uint64(align)
-	if a <= h.align {
+	if a <= h.Grain {
 		return 0
 	}
-	gap := (a - (h.at(id)+h.front)%a) % a
-	for gap > 0 && gap < h.least {
+	gap := (a - (h.at(id)+h.Header)%a) % a
+	for gap > 0 && gap < h.Least {
 		gap += a
 	}
-	return uint32(gap >> h.shift)
+	return uint32(gap >> h.Shift)
 }
 
 // find returns the block that is taken for a search that begins at a list, None
@@ -144,7 +145,7 @@ func (h *heap) unlink(id blocks.ID) {
 // extend gives the heap so many bytes at its break, as a free block.
 func (h *heap) extend(bytes uint64) {
 	h.brk += bytes
-	to := uint32((h.brk - h.pad) >> h.shift)
+	to := uint32((h.brk - h.Pad) >> h.Shift)
 	var id blocks.ID
 	from := uint32(0)
 	if h.first == blocks.None {
@@ -159,8 +160,8 @@ func (h *heap) extend(bytes uint64) {
 	}
 	u := &h.use
 	u.Arena = h.brk
-	u.Free += uint64(to-from) << h.shift
-	u.Overhead = h.brk - uint64(to)<<h.shift
+	u.Free += uint64(to-from) << h.Shift
+	u.Overhead = h.brk - uint64(to)<<h.Shift
 	h.release(id)
 }
 
@@ -183,15 +184,15 @@ func (h *heap) grow(list uint32) bool {
 		return false
 	}
 	// The block ends beyond the break, or it would have been found.
-	missing := end<<h.shift + h.pad - h.brk
-	if missing > h.limit {
+	missing := end<<h.Shift + h.Pad - h.brk
+	if missing > h.Limit {
 		return false
 	}
-	size := (missing + h.quantum - 1) / h.quantum * h.quantum
-	if size > h.limit || h.brk+size > h.limit {
+	size := (missing + h.Quantum - 1) / h.Quantum * h.Quantum
+	if size > h.Limit || h.brk+size > h.Limit {
 		return false
 	}
-	h.use.Grown = heapmodel.Growth{Need: 1 << list << h.shift, Free: h.use.Free, LargestFree: h.LargestFree()}
+	h.use.Grown = heapmodel.Growth{Need: 1 << list << h.Shift, Free: h.use.Free, LargestFree: h.LargestFree()}
 	h.extend(size)
 	return true
 }
@@ -209,17 +210,17 @@ func (h *heap) Addr(r heapmodel.Ref) heapmodel.Addr {
 	if r == heapmodel.NullRef {
 		return heapmodel.Null
 	}
-	return heapmodel.Addr(h.at(blocks.ID(r)) + h.front)
+	return heapmodel.Addr(h.at(blocks.ID(r)) + h.Header)
 }
 
 // Align implements heapmodel.Heap.
-func (h *heap) Align() uint32 { return uint32(h.align) }
+func (h *heap) Align() uint32 { return uint32(h.Grain) }
 
 // Need implements heapmodel.Heap: the power of two from which on blocks surely
 // fit.
 func (h *heap) Need(size uint64, align uint32) uint64 {
-	granules := h.room(h.block(min(size, heapmodel.MaxSize)), align) >> h.shift
-	return 1 << bits.Len64(granules-1) << h.shift
+	granules := h.room(h.Block(min(size, heapmodel.MaxSize)), align) >> h.Shift
+	return 1 << bits.Len64(granules-1) << h.Shift
 }
 
 // Usage implements heapmodel.Heap.
@@ -238,14 +239,14 @@ func (h *heap) LargestFree() uint64 {
 		largest = max(largest, h.t.Size(id))
 	}
 	h.bound = largest
-	return uint64(largest) << h.shift
+	return uint64(largest) << h.Shift
 }
 
 // at returns the address of a block.
-func (h *heap) at(id blocks.ID) uint64 { return uint64(h.t.Nodes[id].Start)<<h.shift + h.pad }
+func (h *heap) at(id blocks.ID) uint64 { return h.At(h.t.Nodes[id].Start) }
 
 // bytes returns the size of a block.
-func (h *heap) bytes(id blocks.ID) uint64 { return uint64(h.t.Size(id)) << h.shift }
+func (h *heap) bytes(id blocks.ID) uint64 { return h.Bytes(h.t.Size(id)) }
 
 // Blocks implements heapmodel.Heap.
 func (h *heap) Blocks() iter.Seq[heapmodel.Block] {
@@ -258,7 +259,7 @@ func (h *heap) Blocks() iter.Seq[heapmodel.Block] {
 			b := heapmodel.Block{Addr: start, Size: h.bytes(id), Payload: start, Wall: id == h.first, Ref: heapmodel.NullRef}
 			if h.t.Used(id) {
 				b.Used, b.Ref = true, heapmodel.Ref(id)
-				b.Payload += heapmodel.Addr(h.front)
+				b.Payload += heapmodel.Addr(h.Header)
 			}
 			if !yield(b) {
 				return
@@ -275,7 +276,7 @@ func (h *heap) Check() error {
 		free := false
 		for id := h.first; id != h.last; id = h.t.Next(id) {
 			size := h.bytes(id)
-			if size < h.least {
+			if size < h.Least {
 				return fmt.Errorf("block at %d has %d bytes", h.at(id), size)
 			}
 			if h.t.Used(id) {
@@ -301,15 +302,7 @@ func (h *heap) Check() error {
 			return err
 		}
 	}
-	u := h.use
-	switch {
-	case sum.UsedBlocks != u.UsedBlocks || sum.FreeBlocks != u.FreeBlocks || sum.Allocated != u.Allocated || sum.Free != u.Free:
-		return fmt.Errorf("counters say %d used blocks of %d bytes and %d free of %d, the walk %d of %d and %d of %d",
-			u.UsedBlocks, u.Allocated, u.FreeBlocks, u.Free, sum.UsedBlocks, sum.Allocated, sum.FreeBlocks, sum.Free)
-	case u.Arena != u.Allocated+u.Free+u.Overhead || u.Arena != h.brk:
-		return fmt.Errorf("arena of %d bytes, break at %d: %d allocated, %d free, %d overhead", u.Arena, h.brk, u.Allocated, u.Free, u.Overhead)
-	}
-	return nil
+	return arena.Counted(&h.use, &sum, h.brk)
 }
 
 // checkList checks a list that is to have so many blocks.

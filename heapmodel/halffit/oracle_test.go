@@ -2,7 +2,6 @@ package halffit
 
 import (
 	"flag"
-	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -11,19 +10,22 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/fragprof/fragprof/heapmodel"
+	"github.com/fragprof/fragprof/heapmodel/internal/arena"
 	"github.com/fragprof/fragprof/heapmodel/internal/oracle"
 )
 
 // plain is the heap as the documentation of the package has it: blocks in a
 // slice by address, and one slice of all free blocks, newest first, that stands
-// for all lists. It shares the numbers of config with the model and no more.
+// for all lists. It shares the numbers of arena.Config with the model and no
+// more.
 type plain struct {
-	config
+	arena.Config
 	blocks []*block // by address
 	free   []*block // newest first
 	brk    uint64
 	high   uint64
 	steps  uint64
+	grown  heapmodel.Growth
 }
 
 type block struct {
@@ -31,10 +33,10 @@ type block struct {
 	used        bool
 }
 
-func newPlain(c config, capacity uint64) *plain {
-	p := &plain{config: c}
-	if capacity > 0 {
-		p.raise(capacity)
+func newPlain(h heapmodel.Heap) oracle.Plain {
+	p := &plain{Config: h.(*heap).Config}
+	if p.Capacity > 0 {
+		p.raise(p.Capacity)
 	}
 	return p
 }
@@ -42,7 +44,7 @@ func newPlain(c config, capacity uint64) *plain {
 // end returns the end of all blocks.
 func (p *plain) end() uint64 {
 	if len(p.blocks) == 0 {
-		return p.pad
+		return p.Pad
 	}
 	last := p.blocks[len(p.blocks)-1]
 	return last.start + last.size
@@ -53,8 +55,8 @@ func (p *plain) raise(bytes uint64) {
 	p.brk += bytes
 	start := p.end()
 	size := uint64(0)
-	for start+size+p.align <= p.brk {
-		size += p.align
+	for start+size+p.Grain <= p.brk {
+		size += p.Grain
 	}
 	if size > 0 {
 		p.blocks = append(p.blocks, &block{start: start, size: size, used: true})
@@ -120,59 +122,85 @@ func (p *plain) release(b *block) {
 	p.put(b)
 }
 
-func (p *plain) alloc(size uint64, align uint32) *block {
-	want := p.align
-	for want < size+p.front || want < p.least {
-		want += p.align
+func (p *plain) Alloc(size uint64, align uint32) heapmodel.Addr {
+	want := p.Grain
+	for want < size+p.Header || want < p.Least {
+		want += p.Grain
 	}
 	need := want
-	if uint64(align) > p.align {
-		need += uint64(align) + p.least
+	if uint64(align) > p.Grain {
+		need += uint64(align) + p.Least
 	}
 	b := p.find(need)
-	if b == nil && p.quantum > 0 && p.grow(need) {
+	if b == nil && p.Quantum > 0 && p.grow(need) {
 		b = p.find(need)
 	}
 	if b == nil {
-		return nil
+		return heapmodel.Null
 	}
 	p.unlist(b)
 	b.used = true
 	gap := uint64(0)
-	for align > 0 && (b.start+gap+p.front)%uint64(align) != 0 || gap > 0 && gap < p.least {
-		gap += p.align
+	for align > 0 && (b.start+gap+p.Header)%uint64(align) != 0 || gap > 0 && gap < p.Least {
+		gap += p.Grain
 	}
 	if gap > 0 {
 		up := p.cut(b, gap)
 		p.put(b)
 		b = up
 	}
-	if rest := b.size - want; rest > 0 && rest >= p.least {
+	if rest := b.size - want; rest > 0 && rest >= p.Least {
 		p.put(p.cut(b, want))
 	}
 	p.high = max(p.high, b.start+b.size)
+	return heapmodel.Addr(b.start + p.Header)
+}
+
+func (p *plain) Free(a heapmodel.Addr) {
+	p.release(p.blocks[slices.IndexFunc(p.blocks, func(b *block) bool { return b.used && b.start+p.Header == uint64(a) })])
+}
+
+func (p *plain) Realloc(a heapmodel.Addr, size uint64, align uint32) heapmodel.Addr {
+	b := p.Alloc(size, align)
+	if b != heapmodel.Null {
+		p.Free(a)
+	}
 	return b
+}
+
+func (p *plain) Blocks() (out []heapmodel.Block) {
+	for _, b := range p.blocks {
+		out = append(out, heapmodel.Block{Addr: heapmodel.Addr(b.start), Size: b.size, Used: b.used})
+	}
+	return out
+}
+
+func (p *plain) Usage() heapmodel.Usage {
+	u := oracle.Sum(p.Blocks(), p.brk)
+	u.HighWater, u.Steps, u.Grown = p.high, p.steps, p.grown
+	return u
 }
 
 // grow raises the break, a quantum at a time, until the last block will do.
 func (p *plain) grow(need uint64) bool {
-	least := p.align
+	least := p.Grain
 	for least < need {
 		least *= 2
 	}
 	quanta := uint64(0)
 	for {
 		quanta++
-		brk := p.brk + quanta*p.quantum
-		if brk > p.limit {
+		brk := p.brk + quanta*p.Quantum
+		if brk > p.Limit {
 			return false
 		}
 		start := p.end()
 		if k := len(p.blocks); k > 0 && !p.blocks[k-1].used {
 			start = p.blocks[k-1].start
 		}
-		if brk >= start && (brk-start)/p.align*p.align >= least {
-			p.raise(quanta * p.quantum)
+		if brk >= start && (brk-start)/p.Grain*p.Grain >= least {
+			p.grown = oracle.Growth(least, p.Blocks())
+			p.raise(quanta * p.Quantum)
 			return true
 		}
 	}
@@ -180,111 +208,9 @@ func (p *plain) grow(need uint64) bool {
 
 var long = flag.Bool("long", false, "try longer sequences of operations on tiny heaps")
 
-// pair runs the model and the plain heap side by side.
-type pair struct {
-	h     *heap
-	p     *plain
-	refs  []heapmodel.Ref
-	objs  []*block
-	spec  string
-	quiet bool // compare no more than what calls return
+func pairsOf(spec string) (func() (*oracle.Pair, error), error) {
+	return oracle.Pairs([]*heapmodel.Model{Model}, spec, newPlain)
 }
-
-func newPair(spec string) (*pair, error) {
-	s, err := heapmodel.ParseSpec([]*heapmodel.Model{Model}, spec)
-	if err != nil {
-		return nil, err
-	}
-	h, err := s.New()
-	if err != nil {
-		return nil, err
-	}
-	m := h.(*heap)
-	return &pair{h: m, p: newPlain(m.config, m.use.Arena), spec: spec}, nil
-}
-
-type operation struct {
-	kind   byte // a, r or f
-	object int  // counts the live ones
-	size   uint64
-	align  uint32
-}
-
-func (o operation) String() string {
-	return fmt.Sprintf("%c object %d, %d bytes aligned to %d", o.kind, o.object, o.size, o.align)
-}
-
-func (x *pair) op(o operation) error {
-	switch o.kind {
-	case 'a', 'r':
-		var r heapmodel.Ref
-		var ok bool
-		if o.kind == 'r' {
-			r, ok = x.h.Realloc(x.refs[o.object], o.size, 0)
-		} else {
-			r, ok = x.h.Alloc(o.size, o.align)
-		}
-		b := x.p.alloc(o.size, o.align)
-		if ok != (b != nil) {
-			return fmt.Errorf("model %v, plain heap %v\n%s", ok, b != nil, x)
-		}
-		if !ok {
-			break
-		}
-		if o.kind == 'a' {
-			x.refs, x.objs = append(x.refs, r), append(x.objs, b)
-			break
-		}
-		x.p.release(x.objs[o.object])
-		x.refs[o.object], x.objs[o.object] = r, b
-	case 'f':
-		x.h.Free(x.refs[o.object])
-		x.p.release(x.objs[o.object])
-		x.refs = slices.Delete(x.refs, o.object, o.object+1)
-		x.objs = slices.Delete(x.objs, o.object, o.object+1)
-	}
-	if x.quiet {
-		return nil
-	}
-	return x.compare()
-}
-
-func (x *pair) compare() error {
-	for i, r := range x.refs {
-		if got, want := uint64(x.h.Addr(r)), x.objs[i].start+x.p.front; got != want {
-			return fmt.Errorf("object %d is at %d, in the plain heap at %d\n%s", i, got, want, x)
-		}
-	}
-	want := heapmodel.Usage{
-		Arena: x.p.brk, HighWater: x.p.high, Overhead: x.p.pad + x.p.brk - x.p.end(),
-		UsedBlocks: uint64(len(x.objs)), FreeBlocks: uint64(len(x.p.free)), Steps: x.p.steps, Grown: x.h.use.Grown,
-	}
-	if len(x.p.blocks) == 0 {
-		want.Overhead = 0
-	}
-	var parts []string
-	largest := uint64(0)
-	for _, b := range x.p.blocks {
-		sign := "+"
-		if b.used {
-			want.Allocated += b.size
-		} else {
-			want.Free += b.size
-			largest = max(largest, b.size)
-			sign = "-"
-		}
-		parts = append(parts, fmt.Sprint(b.start, sign, b.size))
-	}
-	if got := *x.h.Usage(); got != want || x.h.LargestFree() != largest {
-		return fmt.Errorf("usage %+v, of the plain heap %+v\n%s", got, want, x)
-	}
-	if got, want := oracle.Layout(x.h), strings.Join(parts, " "); got != want {
-		return fmt.Errorf("blocks\n got %s\nwant %s", got, want)
-	}
-	return x.h.Check()
-}
-
-func (x *pair) String() string { return x.spec + ": " + oracle.Layout(x.h) }
 
 // TestOracle compares the model with the plain heap over random parameters and
 // operations: addresses, blocks, counters and steps after every one.
@@ -302,26 +228,16 @@ func TestOracle(t *testing.T) {
 		} else {
 			parts = append(parts, pick("capacity", "64", "129", "500", "1000", "2040"))
 		}
-		x, err := newPair("half-fit:" + strings.Join(parts, ","))
+		pairs, err := pairsOf("half-fit:" + strings.Join(parts, ","))
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, err := pairs()
 		if err != nil {
 			t.Skip(err)
 		}
-		count := rapid.IntRange(1, 120).Draw(t, "operations")
-		for i := range count {
-			o := operation{kind: rapid.SampledFrom([]byte("aaaffr")).Draw(t, "kind")}
-			if len(x.refs) == 0 {
-				o.kind = 'a'
-			} else if o.kind != 'a' {
-				o.object = rapid.IntRange(0, len(x.refs)-1).Draw(t, "object")
-			}
-			o.size = rapid.SampledFrom([]uint64{0, 1, 2, 3, 5, 8, 13, 16, 24, 40, 64, 100, 250}).Draw(t, "size")
-			if o.kind == 'a' && rapid.IntRange(0, 5).Draw(t, "aligned") == 0 {
-				o.align = rapid.SampledFrom([]uint32{1, 4, 32, 128}).Draw(t, "align")
-			}
-			if err := x.op(o); err != nil {
-				t.Fatalf("operation %d, %v: %v", i, o, err)
-			}
-		}
+		sizes := []uint64{0, 1, 2, 3, 5, 8, 13, 16, 24, 40, 64, 100, 250}
+		oracle.Random(t, x, sizes, []uint32{1, 4, 32, 128}, 120)
 	})
 }
 
@@ -335,40 +251,11 @@ func TestTinyHeaps(t *testing.T) {
 	for _, args := range []string{"capacity=13", "capacity=5,quantum=3,grow=26", "quantum=3,grow=16"} {
 		t.Run(args, func(t *testing.T) {
 			t.Parallel()
-			if err := everySequence("half-fit:header=0,align=1,"+args, depth, nil); err != nil {
+			pairs, err := pairsOf("half-fit:header=0,align=1," + args)
+			if err != nil {
 				t.Fatal(err)
 			}
+			oracle.Exhaust(t, pairs, oracle.Tree{Sizes: []uint64{1, 2, 3, 5}, Depth: depth}, oracle.Tree{Sizes: []uint64{1, 3}, Reallocs: true, Depth: depth - 1})
 		})
 	}
-}
-
-// everySequence tries every way to go on from the operations so far, the last
-// of which is compared.
-func everySequence(spec string, depth int, sofar []operation) error {
-	x, err := newPair(spec)
-	if err != nil {
-		return err
-	}
-	for i, o := range sofar {
-		x.quiet = i < len(sofar)-1
-		if err := x.op(o); err != nil {
-			return fmt.Errorf("%v: %w", sofar, err)
-		}
-	}
-	if len(sofar) == depth {
-		return nil
-	}
-	next := []operation{{kind: 'a', size: 1}, {kind: 'a', size: 2}, {kind: 'a', size: 3}, {kind: 'a', size: 5}}
-	for i := range x.refs {
-		next = append(next, operation{kind: 'f', object: i})
-		if len(sofar) == depth-1 {
-			next = append(next, operation{kind: 'r', object: i, size: 3})
-		}
-	}
-	for _, o := range next {
-		if err := everySequence(spec, depth, append(sofar[:len(sofar):len(sofar)], o)); err != nil {
-			return err
-		}
-	}
-	return nil
 }

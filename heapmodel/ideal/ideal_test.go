@@ -11,6 +11,8 @@ func TestConformance(t *testing.T) { modeltest.Run(t, Model, "ideal") }
 
 func FuzzOps(f *testing.F) { modeltest.Fuzz(f, Model) }
 
+func BenchmarkHeap(b *testing.B) { modeltest.Bench(b, Model) }
+
 // TestHugeObjectIsNotTheEnd frees an object of the largest size and goes on.
 func TestHugeObjectIsNotTheEnd(t *testing.T) {
 	h, err := Model.New(heapmodel.Config{})

@@ -29,7 +29,7 @@ var lenient = map[string]Rules{
 	"picolibc":          {FailureGrows: true},  // a refused second break request loses the first
 	"dlmalloc":          {FailureGrows: true},  // asks for more than it needs, then again
 	"compacting":        {Moves: true},
-	"holdback":          {FailureMerges: true}, // a failure releases the held block, which joins its neighbours
+	"holdback":          {FailureMerges: true, FailureGrows: true}, // a failure releases the held block, which joins its neighbours and may empty a chunk
 }
 
 // Judge replays the trace through an empty heap of the spec under a Shadow and

@@ -91,13 +91,9 @@ var Model = &heapmodel.Model{
 	New: newHeap,
 }
 
-const (
-	// window is the limit of growth of a heap that has none.
-	window = 1 << 40
-	// aligned is the alignment of the heaps' places at most, unless a heap's
-	// own is larger.
-	aligned = 4 << 10
-)
+// aligned is the alignment of the heaps' places at most, unless a heap's own is
+// larger.
+const aligned = 4 << 10
 
 func newHeap(c heapmodel.Config) (heapmodel.Heap, error) {
 	specs := c.Specs("heaps")
@@ -113,21 +109,14 @@ func newHeap(c heapmodel.Config) (heapmodel.Heap, error) {
 	grows := make([]bool, len(specs))
 	for i, s := range specs {
 		var err error
-		if parts[i], grows[i], err = newPart(s); err != nil {
+		if parts[i], err = several.Make(s); err != nil {
 			return nil, fmt.Errorf("heap %d: %w", i, err)
 		}
+		grows[i] = s.Grows()
 	}
 	order, err := lay(parts, grows)
 	if err != nil {
 		return nil, err
-	}
-	for i, s := range specs {
-		aligns := s.Model.Caps&heapmodel.CapAlign != 0
-		if base := parts[i].Base; aligns && base == 0 {
-			parts[i].Align = heapmodel.MaxAlign
-		} else if aligns {
-			parts[i].Align = uint32(min(base&-base, heapmodel.MaxAlign))
-		}
 	}
 	if h.Heaps, err = several.New(parts, order); err != nil {
 		return nil, err
@@ -135,50 +124,6 @@ func newHeap(c heapmodel.Config) (heapmodel.Heap, error) {
 	h.learn()
 	h.served = make([]uint64, len(parts))
 	return h, nil
-}
-
-// newPart makes a heap of a spec.
-func newPart(s *heapmodel.Spec) (p several.Part, grows bool, err error) {
-	if s.Model.Caps&heapmodel.CapNoLayout != 0 {
-		return p, false, fmt.Errorf("%s has no arena and cannot stand beside others", s.Model.Name)
-	}
-	if s, err = limited(s); err != nil {
-		return p, false, err
-	}
-	if p.Heap, err = s.New(); err != nil {
-		return p, false, err
-	}
-	if _, planned := p.Heap.(heapmodel.Planned); planned {
-		return p, false, fmt.Errorf("%s plans all requests beforehand and cannot get a part of them", s.Model.Name)
-	}
-	p.Foot = heapmodel.FootprintOf(s, p.Heap)
-	p.Regions = regionsOf(s, p.Heap)
-	return p, s.Grows(), nil
-}
-
-// regionsOf returns the address ranges that an empty heap of a spec may own.
-func regionsOf(s *heapmodel.Spec, h heapmodel.Heap) []heapmodel.Region {
-	regions := heapmodel.RegionsOf(s, h)
-	if _, apart := h.(heapmodel.Apart); len(regions) > 0 && (apart || !s.Grows()) {
-		return regions
-	}
-	length := h.Usage().Arena
-	if s.Grows() {
-		length = max(length, s.GrowLimit())
-	}
-	for b := range h.Blocks() {
-		length = max(length, uint64(b.Addr)+b.Size)
-	}
-	return []heapmodel.Region{{Size: length}}
-}
-
-// limited returns the spec with a limit of growth, if its heap grows and has
-// none.
-func limited(s *heapmodel.Spec) (*heapmodel.Spec, error) {
-	if !s.Grows() || s.GrowLimit() < heapmodel.MaxSize || s.Given("grow") || len(s.Inside()) > 0 {
-		return s, nil
-	}
-	return s.With("grow", heapmodel.FormatBytes(window))
 }
 
 // lay gives each part its place and returns their order by address.
@@ -189,15 +134,14 @@ func lay(parts []several.Part, grows []bool) (order []int, err error) {
 			if grows[i] != growing {
 				continue
 			}
-			length, align := several.Span(parts[i].Heap, parts[i].Regions, aligned)
-			base := uint64(0)
+			_, align := several.Span(parts[i].Heap, parts[i].Regions, aligned)
+			base, ok := uint64(0), false
 			if len(order) > 0 {
 				base = (end + align) &^ (align - 1)
 			}
-			if length > heapmodel.MaxSize-base {
+			if end, ok = parts[i].Put(base); !ok {
 				return nil, fmt.Errorf("heap %d: the heaps reach above 2^62 bytes: give them less memory or lower limits of growth", i)
 			}
-			parts[i].Base, end = base, base+length
 			order = append(order, i)
 		}
 	}

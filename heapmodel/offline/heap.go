@@ -7,17 +7,16 @@ import (
 	"github.com/fragprof/fragprof/heapmodel"
 	"github.com/fragprof/fragprof/heapmodel/internal/blocks"
 	"github.com/fragprof/fragprof/heapmodel/internal/fit"
+	"github.com/fragprof/fragprof/heapmodel/internal/holes"
 )
 
-// heap places objects where they are planned. Positions and sizes in its table
-// are in granules.
+// heap places objects where they are planned. Positions and sizes are in
+// granules.
 type heap struct {
-	config
-	t    blocks.Table
-	free *fit.Index
-	use  heapmodel.Usage
-	head blocks.ID // first block; undefined while there is no end
-	end  blocks.ID // end node; None as long as the arena is empty
+	holes.Heap
+	fixed     bool // there is a capacity
+	heuristic string
+	effort    int64 // steps
 
 	plan      []uint32 // positions by call of Alloc and Realloc
 	calls     uint64   // made of them
@@ -79,15 +78,15 @@ func (h *heap) Plan(lives []heapmodel.Lifetime) error {
 
 // problem returns the lifetimes whose blocks have at most so many granules.
 func (h *heap) problem(lives []heapmodel.Lifetime, most uint64) *problem {
-	p := &problem{base: h.base, reach: reach, times: uint32(len(lives))}
+	p := &problem{base: uint32(h.Base()), reach: holes.Reach, times: uint32(len(lives))}
 	p.rects = make([]rect, 0, len(lives))
 	for k := range lives {
 		l := &lives[k]
-		if l.Size > heapmodel.MaxSize || h.block(l.Size) > most {
+		if l.Size > heapmodel.MaxSize || h.Block(l.Size)>>h.Shift > most {
 			continue
 		}
 		death := min(l.Death, uint64(len(lives)))
-		p.rects = append(p.rects, rect{birth: uint32(k), death: uint32(death), size: uint32(h.block(l.Size)), mask: uint32(h.mask(l.Align))})
+		p.rects = append(p.rects, rect{birth: uint32(k), death: uint32(death), size: uint32(h.Block(l.Size) >> h.Shift), mask: uint32(h.Mask(l.Align))})
 	}
 	return p
 }
@@ -117,20 +116,12 @@ var wayNames = [...]string{
 	bySize: "size", byLifetime: "lifetime", byArea: "area", byRaising: "best", bySearch: "best",
 }
 
-// length returns the granules of the arena.
-func (h *heap) length() uint64 {
-	if h.end == blocks.None {
-		return 0
-	}
-	return uint64(h.t.Nodes[h.end].Start)
-}
-
 // limit returns the granules that the arena may have.
 func (h *heap) limit() uint64 {
 	if h.fixed {
-		return h.length()
+		return h.Length()
 	}
-	return reach
+	return holes.Reach
 }
 
 // Alloc implements heapmodel.Heap.
@@ -147,12 +138,12 @@ func (h *heap) Realloc(r heapmodel.Ref, size uint64, align uint32) (heapmodel.Re
 	if r == heapmodel.NullRef {
 		return h.Alloc(size, align)
 	}
-	id := h.live(r)
+	id := h.Live(r)
 	pos, want, ok := h.locate(size, align, id)
 	if !ok {
 		return r, false
 	}
-	h.release(id)
+	h.Free(r)
 	return h.take(pos, want), true
 }
 
@@ -162,11 +153,11 @@ func (h *heap) Realloc(r heapmodel.Ref, size uint64, align uint32) (heapmodel.Re
 func (h *heap) locate(size uint64, align uint32, old blocks.ID) (pos, want uint64, ok bool) {
 	call := h.calls
 	h.calls++
-	if size > heapmodel.MaxSize || h.block(size) > h.limit() {
+	if size > heapmodel.MaxSize || h.Block(size)>>h.Shift > h.limit() {
 		return 0, 0, false
 	}
-	want = h.block(size)
-	mask := h.mask(align)
+	want = h.Block(size) >> h.Shift
+	mask := h.Mask(align)
 	if call < uint64(len(h.plan)) {
 		if h.plan[call] == noPlace {
 			return 0, 0, false
@@ -175,7 +166,7 @@ func (h *heap) locate(size uint64, align uint32, old blocks.ID) (pos, want uint6
 		if pos+want > h.limit() {
 			return 0, 0, false
 		}
-		if h.up(pos, mask) == pos && h.vacant(pos, pos+want, old) {
+		if h.Aligned(pos, mask) == pos && h.vacant(pos, pos+want, old) {
 			return pos, want, true
 		}
 	}
@@ -187,20 +178,20 @@ func (h *heap) locate(size uint64, align uint32, old blocks.ID) (pos, want uint6
 
 // vacant reports whether [pos, end) is free, the block old counting as free.
 func (h *heap) vacant(pos, end uint64, old blocks.ID) bool {
-	if length := h.length(); pos >= length {
+	if length := h.Length(); pos >= length {
 		return true
 	} else if end > length {
 		end = length
 	}
 	if old != blocks.None {
-		from, to := old, h.t.Next(old)
-		if low := h.t.Prev(old); low != blocks.None && !h.t.Used(low) {
+		from, to := old, h.T.Next(old)
+		if low := h.T.Prev(old); low != blocks.None && !h.T.Used(low) {
 			from = low
 		}
-		if !h.t.Used(to) {
-			to = h.t.Next(to)
+		if !h.T.Used(to) {
+			to = h.T.Next(to)
 		}
-		if uint64(h.t.Nodes[from].Start) <= pos && end <= uint64(h.t.Nodes[to].Start) {
+		if uint64(h.T.Nodes[from].Start) <= pos && end <= uint64(h.T.Nodes[to].Start) {
 			return true
 		}
 	}
@@ -208,26 +199,26 @@ func (h *heap) vacant(pos, end uint64, old blocks.ID) bool {
 	if p == fit.NoPos {
 		return false
 	}
-	id, room := h.free.At(p)
-	return end <= uint64(h.t.Nodes[id].Start)+uint64(room)
+	id, room := h.Holes.At(p)
+	return end <= uint64(h.T.Nodes[id].Start)+uint64(room)
 }
 
 // hole returns the free block that has the granule in it, NoPos if that is
 // used.
 func (h *heap) hole(granule uint32) fit.Pos {
-	p := h.free.From(granule)
-	if p != fit.NoPos && h.free.Key(p) == granule {
+	p := h.Holes.From(granule)
+	if p != fit.NoPos && h.Holes.Key(p) == granule {
 		return p
 	}
 	if p == fit.NoPos {
-		p = h.free.Last()
+		p = h.Holes.Last()
 	} else {
-		p = h.free.Prev(p)
+		p = h.Holes.Prev(p)
 	}
 	if p == fit.NoPos {
 		return p
 	}
-	if _, room := h.free.At(p); uint64(h.free.Key(p))+uint64(room) <= uint64(granule) {
+	if _, room := h.Holes.At(p); uint64(h.Holes.Key(p))+uint64(room) <= uint64(granule) {
 		return fit.NoPos
 	}
 	return p
@@ -236,140 +227,40 @@ func (h *heap) hole(granule uint32) fit.Pos {
 // firstFit returns the lowest place, among the free blocks in which the request
 // fits wherever they start, and behind them if the arena may grow.
 func (h *heap) firstFit(want, mask uint64) (pos uint64, ok bool) {
-	if need := want + mask; need <= reach {
-		if p := h.free.FirstFit(uint32(need)); p != fit.NoPos {
-			h.use.Steps += uint64(h.free.Rank(p)) + 1
-			return h.up(uint64(h.free.Key(p)), mask), true
+	if need := want + mask; need <= holes.Reach {
+		if p := h.Holes.FirstFit(uint32(need)); p != fit.NoPos {
+			h.Use.Steps += uint64(h.Holes.Rank(p)) + 1
+			return h.Aligned(uint64(h.Holes.Key(p)), mask), true
 		}
 	}
-	h.use.Steps += uint64(h.free.Len())
+	h.Use.Steps += uint64(h.Holes.Len())
 	if h.fixed {
 		return 0, false
 	}
-	from := h.length()
-	if from > 0 {
-		if last := h.t.Prev(h.end); !h.t.Used(last) {
-			from = uint64(h.t.Nodes[last].Start)
-		}
-	}
-	pos = h.up(from, mask)
-	return pos, pos+want <= reach
+	pos = h.Aligned(h.Rim(), mask)
+	return pos, pos+want <= holes.Reach
 }
 
 // take makes the granules [pos, pos+want), which are free or behind the arena,
-// a used block:
-//
-//	[hole.................] -> [gap][block][rest]
+// a used block.
 func (h *heap) take(pos, want uint64) heapmodel.Ref {
-	if pos+want > h.length() {
-		h.use.Grown = heapmodel.Growth{Need: h.bytes(want), Free: h.use.Free, LargestFree: h.LargestFree()}
-		h.growTo(pos + want)
+	if end := pos + want; end > h.Length() {
+		h.Use.Grown = heapmodel.Growth{Need: h.Wide(want), Free: h.Use.Free, LargestFree: h.LargestFree()}
+		h.Extend(h.Pad + h.Wide(end))
 	}
-	p := h.hole(uint32(pos))
-	id, room := h.free.At(p)
-	h.free.Remove(p)
-	if gap := uint32(pos) - h.t.Nodes[id].Start; gap > 0 {
-		up := h.t.Split(id, gap)
-		h.enter(id)
-		id, room = up, room-gap
-	}
-	if room > uint32(want) {
-		h.enter(h.t.Split(id, uint32(want)))
-	}
-	h.t.SetUsed(id)
-	u := &h.use
-	u.UsedBlocks++
-	u.Allocated += h.bytes(want)
-	u.Free -= h.bytes(want)
-	u.FreeBlocks = uint64(h.free.Len())
-	u.HighWater = max(u.HighWater, h.pad+h.bytes(pos+want))
-	return heapmodel.Ref(id)
+	return heapmodel.Ref(h.Take(h.hole(uint32(pos)), uint32(pos), uint32(want)))
 }
-
-// growTo makes the arena so many granules long.
-func (h *heap) growTo(length uint64) {
-	was := h.length()
-	u := &h.use
-	if h.end == blocks.None {
-		h.head = h.t.Region(0, uint32(length))
-		h.end = h.t.Next(h.head)
-		h.enter(h.head)
-		u.Arena, u.Overhead = h.pad, h.pad
-	} else {
-		last := h.t.Prev(h.end)
-		size := h.t.Size(last)
-		h.t.MoveEnd(h.end, uint32(length))
-		if h.t.Used(last) {
-			h.enter(h.t.Split(last, size))
-		} else {
-			h.free.Update(h.free.Find(last), last, h.t.Nodes[last].Start, h.t.Size(last))
-		}
-	}
-	u.Arena += h.bytes(length - was)
-	u.Free += h.bytes(length - was)
-	u.FreeBlocks = uint64(h.free.Len())
-}
-
-// enter puts a free block in the index.
-func (h *heap) enter(id blocks.ID) { h.free.Insert(id, h.t.Nodes[id].Start, h.t.Size(id)) }
-
-// release frees a block and joins it with free neighbours:
-//
-//	[low][block][up] -> [low............]
-func (h *heap) release(id blocks.ID) {
-	u := &h.use
-	size := h.bytes(uint64(h.t.Size(id)))
-	u.UsedBlocks--
-	u.Allocated -= size
-	u.Free += size
-	h.t.SetFree(id)
-	if up := h.t.Next(id); !h.t.Used(up) {
-		h.free.Remove(h.free.Find(up))
-		h.t.Merge(id)
-	}
-	if low := h.t.Prev(id); low != blocks.None && !h.t.Used(low) {
-		h.free.Remove(h.free.Find(low))
-		h.t.Merge(low)
-		id = low
-	}
-	h.enter(id)
-	u.FreeBlocks = uint64(h.free.Len())
-}
-
-// live returns the block of a live object and panics if there is none.
-func (h *heap) live(r heapmodel.Ref) blocks.ID {
-	if !h.t.Live(blocks.ID(r)) {
-		panic("offline: the Ref is not that of a live object")
-	}
-	return blocks.ID(r)
-}
-
-// Free implements heapmodel.Heap.
-func (h *heap) Free(r heapmodel.Ref) {
-	if r != heapmodel.NullRef {
-		h.release(h.live(r))
-	}
-}
-
-// Addr implements heapmodel.Heap.
-func (h *heap) Addr(r heapmodel.Ref) heapmodel.Addr {
-	if r == heapmodel.NullRef {
-		return heapmodel.Null
-	}
-	return heapmodel.Addr(h.pad + h.bytes(uint64(h.t.Nodes[r].Start)) + h.header)
-}
-
-// Align implements heapmodel.Heap.
-func (h *heap) Align() uint32 { return uint32(h.align) }
 
 // Need implements heapmodel.Heap: at an aligned place the block alone suffices.
-func (h *heap) Need(size uint64, _ uint32) uint64 { return h.bytes(h.block(size)) }
+func (h *heap) Need(size uint64, _ uint32) uint64 { return h.Block(size) }
 
-// Usage implements heapmodel.Heap.
-func (h *heap) Usage() *heapmodel.Usage { return &h.use }
-
-// LargestFree implements heapmodel.Heap. O(1).
-func (h *heap) LargestFree() uint64 { return h.bytes(uint64(h.free.Largest())) }
+// Check implements heapmodel.Heap.
+func (h *heap) Check() error {
+	if u := h.Use; !h.fixed && u.Arena != u.HighWater {
+		return fmt.Errorf("arena of %d bytes, the highest block ended at %d", u.Arena, u.HighWater)
+	}
+	return h.Heap.Check()
+}
 
 // Native implements heapmodel.Native.
 func (h *heap) Native() []heapmodel.Stat {
@@ -377,7 +268,7 @@ func (h *heap) Native() []heapmodel.Stat {
 		if granules == 0 {
 			return 0
 		}
-		return h.pad + h.bytes(granules)
+		return h.Pad + h.Wide(granules)
 	}
 	return []heapmodel.Stat{
 		{Key: "lower_bound_bytes", Value: at(h.bound)},

@@ -34,8 +34,7 @@ import (
 	"fmt"
 
 	"github.com/fragprof/fragprof/heapmodel"
-	"github.com/fragprof/fragprof/heapmodel/internal/blocks"
-	"github.com/fragprof/fragprof/heapmodel/internal/fit"
+	"github.com/fragprof/fragprof/heapmodel/internal/arena"
 )
 
 // Model is the catalog row of offline.
@@ -68,84 +67,27 @@ var Model = &heapmodel.Model{
 	New: newHeap,
 }
 
-// config is what the parameters come to. Sizes are in bytes.
-type config struct {
-	header    uint64
-	align     uint64
-	pad       uint64 // every block starts at an address of pad modulo align
-	shift     uint   // log2 align: granules are of align bytes, from pad on
-	base      uint32 // granules from an address aligned to anything to the payload of a block at granule 0
-	fixed     bool   // there is a capacity
-	heuristic string
-	effort    int64 // steps
-}
-
-// maxHousekeeping bounds header and align, so that sums never overflow.
-const maxHousekeeping = 1 << 30
-
-// reach is the number of granules that the block table can hold.
-const reach = 1<<32 - 2
-
 func newHeap(c heapmodel.Config) (heapmodel.Heap, error) {
-	h := &heap{end: blocks.None}
-	if err := h.config.read(c); err != nil {
+	if err := arena.Housekeeping(c, "header", "align"); err != nil {
 		return nil, err
 	}
-	h.free = fit.New(&h.t, fit.ByKey)
+	g := arena.Config{Header: c.Bytes("header"), Grain: c.Bytes("align")}
+	if err := g.Lay(); err != nil {
+		return nil, err
+	}
+	g.Least = g.Up(max(g.Header, 1)) // an object of no bytes has an address of its own
+	h := &heap{fixed: c.Set("capacity"), heuristic: c.Text("heuristic"), effort: int64(c.Int("effort")) * 1e6}
+	h.Init(g)
 	if !h.fixed {
 		return h, nil
 	}
 	capacity := c.Bytes("capacity")
-	if least := h.pad + h.bytes(h.block(0)); capacity < least {
+	if least := h.Pad + h.Block(0); capacity < least {
 		return nil, fmt.Errorf("capacity=%s: the least that holds a block is %d bytes", c.Text("capacity"), least)
 	}
-	if capacity > h.pad+h.bytes(reach) {
-		return nil, fmt.Errorf("capacity=%s: the most with this alignment is %d bytes", c.Text("capacity"), h.pad+h.bytes(reach))
+	if capacity > h.Reach() {
+		return nil, fmt.Errorf("capacity=%s: the most with this alignment is %d bytes", c.Text("capacity"), h.Reach())
 	}
-	h.growTo((capacity - h.pad) >> h.shift)
-	h.use.Arena = capacity
-	h.use.Overhead = capacity - h.use.Free
+	h.Extend(capacity)
 	return h, nil
-}
-
-func (g *config) read(c heapmodel.Config) error {
-	for _, key := range []string{"header", "align"} {
-		if c.Bytes(key) > maxHousekeeping {
-			return fmt.Errorf("%s=%s: the most is 1GiB", key, c.Text(key))
-		}
-	}
-	g.header, g.align = c.Bytes("header"), c.Bytes("align")
-	if g.align == 0 || g.align&(g.align-1) != 0 {
-		return fmt.Errorf("align=%s is no power of two", c.Text("align"))
-	}
-	for g.shift = 0; 1<<g.shift < g.align; g.shift++ {
-	}
-	g.pad = (g.align - g.header%g.align) % g.align
-	g.base = uint32((g.pad + g.header) >> g.shift)
-	g.fixed = c.Set("capacity")
-	g.heuristic = c.Text("heuristic")
-	g.effort = int64(c.Int("effort")) * 1e6
-	return nil
-}
-
-// bytes returns the bytes of so many granules.
-func (g *config) bytes(granules uint64) uint64 { return granules << g.shift }
-
-// block returns the granules of the block for a request of at most
-// heapmodel.MaxSize bytes. An object of no bytes has an address of its own.
-func (g *config) block(size uint64) uint64 {
-	return (max(size+g.header, 1) + g.align - 1) >> g.shift
-}
-
-// mask returns the alignment of a request in granules, less one.
-func (g *config) mask(align uint32) uint64 {
-	if uint64(align) <= g.align {
-		return 0
-	}
-	return uint64(align)>>g.shift - 1
-}
-
-// up rounds a position in granules up to where a payload is aligned.
-func (g *config) up(pos, mask uint64) uint64 {
-	return (pos+uint64(g.base)+mask)&^mask - uint64(g.base)
 }

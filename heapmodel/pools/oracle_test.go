@@ -261,17 +261,9 @@ func TestTinyHeaps(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					for _, c := range []struct {
-						sizes    []uint64
-						reallocs bool
-						depth    int
-					}{{[]uint64{1, 2, 4, 5}, false, depth}, {[]uint64{1, 3, 5}, true, depth - 1}} {
-						n, err := oracle.Sequences(pairs, c.sizes, c.reallocs, c.depth)
-						if err != nil {
-							t.Fatal(err)
-						}
-						t.Logf("%d sequences", n)
-					}
+					oracle.Exhaust(t, pairs,
+						oracle.Tree{Sizes: []uint64{1, 2, 4, 5}, Depth: depth},
+						oracle.Tree{Sizes: []uint64{1, 3, 5}, Reallocs: true, Depth: depth - 1})
 				})
 			}
 		}

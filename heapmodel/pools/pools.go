@@ -156,49 +156,20 @@ func (f *fixed) read(text string, control uint64) error {
 	return nil
 }
 
-const (
-	// window is the limit of growth of an overflow heap that has none.
-	window = 1 << 40
-	// aligned is the alignment of the place of an overflow heap at most, unless
-	// its own is larger.
-	aligned = 64 << 10
-)
+// aligned is the alignment of the place of an overflow heap at most, unless its
+// own is larger.
+const aligned = 64 << 10
 
 // overflowPart makes the overflow heap and gives it a place behind the pools,
 // which end at an address.
-func overflowPart(s *heapmodel.Spec, end uint64) (p several.Part, err error) {
-	if s.Model.Caps&heapmodel.CapNoLayout != 0 {
-		return p, fmt.Errorf("%s has no arena and cannot stand behind pools", s.Model.Name)
-	}
-	if s.Grows() && s.GrowLimit() == heapmodel.MaxSize && s.Has("grow") {
-		if s, err = s.With("grow", heapmodel.FormatBytes(window)); err != nil {
-			return p, err
-		}
-	}
-	if p.Heap, err = s.New(); err != nil {
+func overflowPart(s *heapmodel.Spec, end uint64) (several.Part, error) {
+	p, err := several.Make(s)
+	if err != nil {
 		return p, err
 	}
-	if _, planned := p.Heap.(heapmodel.Planned); planned {
-		return p, fmt.Errorf("%s plans all requests beforehand and cannot get a part of them", s.Model.Name)
-	}
-	p.Foot = heapmodel.FootprintOf(s, p.Heap)
-	_, apart := p.Heap.(heapmodel.Apart)
-	if p.Regions = heapmodel.RegionsOf(s, p.Heap); len(p.Regions) == 0 || s.Grows() && !apart {
-		length := p.Heap.Usage().Arena
-		if s.Grows() {
-			length = max(length, s.GrowLimit())
-		}
-		for b := range p.Heap.Blocks() {
-			length = max(length, uint64(b.Addr)+b.Size)
-		}
-		p.Regions = []heapmodel.Region{{Size: length}}
-	}
-	length, align := several.Span(p.Heap, p.Regions, aligned)
-	if p.Base = (end + align - 1) &^ (align - 1); length > heapmodel.MaxSize-p.Base {
+	_, align := several.Span(p.Heap, p.Regions, aligned)
+	if _, ok := p.Put((end + align - 1) &^ (align - 1)); !ok {
 		return p, errors.New("the heap reaches above 2^62 bytes: give it a lower limit of growth")
-	}
-	if s.Model.Caps&heapmodel.CapAlign != 0 {
-		p.Align = uint32(min(p.Base&-p.Base, heapmodel.MaxAlign))
 	}
 	return p, nil
 }

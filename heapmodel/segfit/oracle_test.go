@@ -223,13 +223,7 @@ func (p *plain) grow(need uint64) bool {
 	if p.brk+size > p.Limit {
 		return false
 	}
-	u := p.Usage()
-	p.grown = heapmodel.Growth{Need: need, Free: u.Free}
-	for _, b := range p.blocks {
-		if !b.used {
-			p.grown.LargestFree = max(p.grown.LargestFree, b.size)
-		}
-	}
+	p.grown = oracle.Growth(need, p.Blocks())
 	p.obtain(size)
 	return true
 }
@@ -278,17 +272,8 @@ func (p *plain) resize(at int, want uint64) bool {
 }
 
 func (p *plain) Usage() heapmodel.Usage {
-	u := heapmodel.Usage{Arena: p.brk, HighWater: p.high, Steps: p.steps, Grown: p.grown}
-	for _, b := range p.blocks {
-		if b.used {
-			u.UsedBlocks++
-			u.Allocated += b.size
-		} else {
-			u.FreeBlocks++
-			u.Free += b.size
-		}
-	}
-	u.Overhead = p.brk - u.Allocated - u.Free
+	u := oracle.Sum(p.Blocks(), p.brk)
+	u.HighWater, u.Steps, u.Grown = p.high, p.steps, p.grown
 	return u
 }
 
@@ -302,26 +287,17 @@ func (p *plain) Blocks() []heapmodel.Block {
 
 // pairsOf returns a function that makes pairs of the spec.
 func pairsOf(text string) (func() (*oracle.Pair, error), error) {
-	s, err := heapmodel.ParseSpec([]*heapmodel.Model{Model}, text)
-	if err != nil {
-		return nil, err
-	}
-	first, err := s.New()
-	if err != nil {
-		return nil, err
-	}
 	classes := "pow2"
 	if _, after, ok := strings.Cut(text, "classes="); ok {
 		classes, _, _ = strings.Cut(after, ",")
 	}
-	bounds := classBounds(first.(*heap).Config, classes)
-	return func() (*oracle.Pair, error) {
-		h, err := s.New()
-		if err != nil {
-			return nil, err
+	var bounds []uint64
+	return oracle.Pairs([]*heapmodel.Model{Model}, text, func(h heapmodel.Heap) oracle.Plain {
+		if bounds == nil {
+			bounds = classBounds(h.(*heap).Config, classes)
 		}
-		return &oracle.Pair{H: h, P: newPlain(h.(*heap), bounds)}, nil
-	}, nil
+		return newPlain(h.(*heap), bounds)
+	})
 }
 
 func pairOf(text string) (*oracle.Pair, error) {
@@ -349,17 +325,9 @@ func TestTinyHeaps(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					for _, c := range []struct {
-						sizes    []uint64
-						reallocs bool
-						depth    int
-					}{{[]uint64{1, 2, 3, 7}, false, depth}, {[]uint64{1, 3, 6}, true, depth - 1}} {
-						n, err := oracle.Sequences(pairs, c.sizes, c.reallocs, c.depth)
-						if err != nil {
-							t.Fatalf("%s: %v", spec, err)
-						}
-						t.Logf("%s: %d sequences", spec, n)
-					}
+					oracle.Exhaust(t, pairs,
+						oracle.Tree{Sizes: []uint64{1, 2, 3, 7}, Depth: depth},
+						oracle.Tree{Sizes: []uint64{1, 3, 6}, Reallocs: true, Depth: depth - 1})
 				}
 			})
 		}

@@ -6,6 +6,7 @@ import (
 	"iter"
 
 	"github.com/fragprof/fragprof/heapmodel"
+	"github.com/fragprof/fragprof/heapmodel/internal/arena"
 	"github.com/fragprof/fragprof/heapmodel/internal/blocks"
 )
 
@@ -48,17 +49,10 @@ func (h *heap) Check() error {
 		}
 		listed += uint64(x.Len())
 	}
-	u := h.use
-	switch {
-	case listed != sum.FreeBlocks:
+	if listed != sum.FreeBlocks {
 		return errors.New("the lists have blocks that are not free")
-	case sum.UsedBlocks != u.UsedBlocks || sum.FreeBlocks != u.FreeBlocks || sum.Allocated != u.Allocated || sum.Free != u.Free:
-		return fmt.Errorf("counters say %d used blocks of %d bytes and %d free of %d, the walk %d of %d and %d of %d",
-			u.UsedBlocks, u.Allocated, u.FreeBlocks, u.Free, sum.UsedBlocks, sum.Allocated, sum.FreeBlocks, sum.Free)
-	case u.Arena != u.Allocated+u.Free+u.Overhead || u.Arena != h.brk:
-		return fmt.Errorf("arena of %d bytes, break at %d: %d allocated, %d free, %d overhead", u.Arena, h.brk, u.Allocated, u.Free, u.Overhead)
 	}
-	return nil
+	return arena.Counted(&h.use, &sum, h.brk)
 }
 
 // checkBlocks walks the blocks and adds them up.

@@ -125,13 +125,7 @@ func (p *plain) cut(class uint64) bool {
 		if brk > p.Limit {
 			return false
 		}
-		p.grown = heapmodel.Growth{Need: class}
-		for _, b := range p.Blocks() {
-			if !b.Used {
-				p.grown.Free += b.Size
-				p.grown.LargestFree = max(p.grown.LargestFree, b.Size)
-			}
-		}
+		p.grown = oracle.Growth(class, p.Blocks())
 		p.brk = brk
 	}
 	for at := uint64(0); at+class <= length; at += class {
@@ -178,17 +172,8 @@ func (p *plain) Realloc(a heapmodel.Addr, size uint64, align uint32) heapmodel.A
 }
 
 func (p *plain) Usage() heapmodel.Usage {
-	u := heapmodel.Usage{Arena: p.brk, HighWater: p.high, Steps: p.steps, Grown: p.grown}
-	for _, b := range p.Blocks() {
-		if b.Used {
-			u.UsedBlocks++
-			u.Allocated += b.Size
-		} else {
-			u.FreeBlocks++
-			u.Free += b.Size
-		}
-	}
-	u.Overhead = p.brk - u.Allocated - u.Free
+	u := oracle.Sum(p.Blocks(), p.brk)
+	u.HighWater, u.Steps, u.Grown = p.high, p.steps, p.grown
 	return u
 }
 
@@ -205,21 +190,11 @@ func (p *plain) Blocks() []heapmodel.Block {
 
 // pairsOf returns a function that makes pairs of the spec.
 func pairsOf(text string) (func() (*oracle.Pair, error), error) {
-	s, err := heapmodel.ParseSpec([]*heapmodel.Model{Model}, text)
-	if err != nil {
-		return nil, err
-	}
 	classes := "pow2"
 	if _, after, ok := strings.Cut(text, "classes="); ok {
 		classes, _, _ = strings.Cut(after, ",")
 	}
-	return func() (*oracle.Pair, error) {
-		h, err := s.New()
-		if err != nil {
-			return nil, err
-		}
-		return &oracle.Pair{H: h, P: newPlain(h.(*heap), classes)}, nil
-	}, nil
+	return oracle.Pairs([]*heapmodel.Model{Model}, text, func(h heapmodel.Heap) oracle.Plain { return newPlain(h.(*heap), classes) })
 }
 
 // TestTinyHeaps compares the model with the plain heap over every sequence of
@@ -239,17 +214,9 @@ func TestTinyHeaps(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					for _, c := range []struct {
-						sizes    []uint64
-						reallocs bool
-						depth    int
-					}{{[]uint64{1, 3, 4, 7}, false, depth}, {[]uint64{1, 2, 6}, true, depth - 1}} {
-						n, err := oracle.Sequences(pairs, c.sizes, c.reallocs, c.depth)
-						if err != nil {
-							t.Fatal(err)
-						}
-						t.Logf("%d sequences", n)
-					}
+					oracle.Exhaust(t, pairs,
+						oracle.Tree{Sizes: []uint64{1, 3, 4, 7}, Depth: depth},
+						oracle.Tree{Sizes: []uint64{1, 2, 6}, Reallocs: true, Depth: depth - 1})
 				})
 			}
 		}

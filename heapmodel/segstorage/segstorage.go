@@ -80,11 +80,11 @@ func newHeap(c heapmodel.Config) (heapmodel.Heap, error) {
 	if err := arena.Housekeeping(c, "min", "page"); err != nil {
 		return nil, err
 	}
-	page := c.Bytes("page")
 	var err error
-	if h.Config, err = arena.Read(c, "a page", func(*arena.Config) uint64 { return page }); err != nil {
+	if h.Config, err = arena.ReadLayout(c); err != nil {
 		return nil, err
 	}
+	page := c.Bytes("page")
 	if page == 0 || page%h.Grain != 0 {
 		return nil, fmt.Errorf("page=%s is no multiple of the alignment of %d bytes", c.Text("page"), h.Grain)
 	}
@@ -93,6 +93,11 @@ func newHeap(c heapmodel.Config) (heapmodel.Heap, error) {
 	if err := h.readClasses(c.Text("classes")); err != nil {
 		return nil, fmt.Errorf("classes=%s: %w", c.Text("classes"), err)
 	}
+	least := h.Least
+	if h.Config, err = arena.Read(c, "a page", func(*arena.Config) uint64 { return page }); err != nil {
+		return nil, err
+	}
+	h.Least = least
 	h.lists = make([]list, len(h.sizes))
 	for i := range h.lists {
 		h.lists[i] = empty

@@ -131,6 +131,7 @@ func TestBadConfigs(t *testing.T) {
 		"capacity=64KiB,min=2GiB":            "min=2GiB: the most is 1GiB",
 		"capacity=4099":                      "the least that holds a page is 4100 bytes",
 		"capacity=64KiB,classes=pow3":        "classes=pow3: want pow2, pow2x3 or SIZE+SIZE...",
+		"capacity=4KiB,classes=pow3":         "classes=pow3: want pow2, pow2x3 or SIZE+SIZE...", // before the capacity, which follows from a page
 		"capacity=64KiB,classes=16+20":       "20 is no multiple of the alignment of 8 bytes",
 		"capacity=64KiB,classes=32+16":       "want them ascending",
 		"capacity=64KiB,align=4KiB,header=0": "", // one object a page

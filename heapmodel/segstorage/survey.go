@@ -6,6 +6,7 @@ import (
 	"iter"
 
 	"github.com/fragprof/fragprof/heapmodel"
+	"github.com/fragprof/fragprof/heapmodel/internal/arena"
 )
 
 // Align implements heapmodel.Heap.
@@ -126,13 +127,8 @@ func (h *heap) Check() error {
 		sum.FreeBlocks++
 		sum.Free += h.Bytes(rest)
 	}
-	u := h.use
-	switch {
-	case sum.UsedBlocks != u.UsedBlocks || sum.FreeBlocks != u.FreeBlocks || sum.Allocated != u.Allocated || sum.Free != u.Free:
-		return fmt.Errorf("counters say %d used blocks of %d bytes and %d free of %d, the walk %d of %d and %d of %d",
-			u.UsedBlocks, u.Allocated, u.FreeBlocks, u.Free, sum.UsedBlocks, sum.Allocated, sum.FreeBlocks, sum.Free)
-	case u.Arena != u.Allocated+u.Free+u.Overhead || u.Arena != h.brk:
-		return fmt.Errorf("arena of %d bytes, break at %d: %d allocated, %d free, %d overhead", u.Arena, h.brk, u.Allocated, u.Free, u.Overhead)
+	if err := arena.Counted(&h.use, &sum, h.brk); err != nil {
+		return err
 	}
 	return h.checkLists(free)
 }

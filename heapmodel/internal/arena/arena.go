@@ -8,6 +8,7 @@ package arena
 import (
 	"errors"
 	"fmt"
+	"math/bits"
 	"slices"
 	"strings"
 
@@ -42,12 +43,12 @@ func Capacity() heapmodel.Param {
 }
 
 // Config is what the parameters come to. Sizes are in bytes. Tables of blocks
-// count addresses in granules of Grain bytes from Pad on.
+// count addresses in granules of 1<<Shift bytes from Pad on.
 type Config struct {
 	Word     uint64 // of the original's machine
 	Header   uint64 // in front of each payload
 	Grain    uint64 // alignment of payloads and blocks, a power of two
-	Shift    uint   // log2 Grain
+	Shift    uint   // log2 of a granule: Grain, unless blocks are multiples of more
 	Pad      uint64 // every block starts at an address of Pad modulo Grain, so that payloads are aligned
 	Least    uint64 // block of the smallest object
 	Capacity uint64 // arena at the start
@@ -76,16 +77,16 @@ func Housekeeping(c heapmodel.Config, keys ...string) error {
 
 // Read reads the common parameters. fill is the bytes at the start of the arena
 // and the smallest block that a heap needs beside Pad, as a function of what was
-// read; what names it in the error.
+// read, which may raise Least and Shift; what names it in the error.
 func Read(c heapmodel.Config, what string, fill func(*Config) uint64) (Config, error) {
 	g, err := ReadLayout(c)
 	if err != nil {
 		return g, err
 	}
+	least := g.Pad + fill(&g)
 	if err := g.growth(c); err != nil {
 		return g, err
 	}
-	least := g.Pad + fill(&g)
 	text := c.Text("capacity")
 	g.Capacity = c.Bytes("capacity")
 	switch {
@@ -94,7 +95,11 @@ func Read(c heapmodel.Config, what string, fill func(*Config) uint64) (Config, e
 	case g.Capacity < least && (g.Quantum == 0 || g.Capacity > 0):
 		return g, fmt.Errorf("capacity=%s: the least that holds %s is %d bytes", text, what, least)
 	case g.Capacity > g.Reach():
-		return g, fmt.Errorf("capacity=%s: the most with this alignment is %d bytes", text, g.Reach())
+		with := "alignment"
+		if 1<<g.Shift > g.Grain {
+			with = "smallest block"
+		}
+		return g, fmt.Errorf("capacity=%s: the most with this %s is %d bytes", text, with, g.Reach())
 	case g.Quantum > 0 && g.Capacity > g.Limit:
 		return g, fmt.Errorf("capacity=%s is above the limit of growth of %d bytes", text, g.Limit)
 	}
@@ -115,14 +120,18 @@ func ReadLayout(c heapmodel.Config) (g Config, err error) {
 	if c.Set("align") {
 		g.Grain = c.Bytes("align")
 	}
+	return g, g.Lay()
+}
+
+// Lay completes a Config of which Header and Grain are known.
+func (g *Config) Lay() error {
 	if g.Grain == 0 || g.Grain&(g.Grain-1) != 0 {
-		return g, fmt.Errorf("align=%s is no power of two", c.Text("align"))
+		return fmt.Errorf("align=%d is no power of two", g.Grain)
 	}
-	for g.Shift = 0; 1<<g.Shift < g.Grain; g.Shift++ {
-	}
+	g.Shift = uint(bits.TrailingZeros64(g.Grain))
 	g.Pad = g.Up(g.Header) - g.Header
 	g.Least = g.Up(g.Header + 1)
-	return g, nil
+	return nil
 }
 
 // growth reads how the heap grows.

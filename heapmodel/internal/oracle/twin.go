@@ -98,8 +98,12 @@ func (x *Pair) Compare() error {
 	if got, want := *x.H.Usage(), x.P.Usage(); got != want {
 		return fmt.Errorf("usage %+v, of the plain heap %+v\n%s", got, want, x)
 	}
-	if !sameBlocks(x.H, x.P.Blocks()) {
+	all := x.P.Blocks()
+	if !sameBlocks(x.H, all) {
 		return fmt.Errorf("blocks differ\n%s", x)
+	}
+	if got, want := x.H.LargestFree(), Growth(0, all).LargestFree; got != want {
+		return fmt.Errorf("the largest free block has %d bytes, in the plain heap %d\n%s", got, want, x)
 	}
 	return x.H.Check()
 }

@@ -26,6 +26,7 @@ type Part struct {
 	// Align is the largest alignment that the heap's aligned entry point is
 	// asked for: at most the alignment of Base. Zero: it has none.
 	Align uint32
+	entry bool // the heap has an aligned entry point: see Put
 }
 
 // Heaps are the parts of a heap. Besides memory for the parts it takes that of
