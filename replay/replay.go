@@ -236,31 +236,41 @@ func Fill(s *heapmodel.Spec, h *trace.Header) (filled *heapmodel.Spec, notes []s
 		if s, err = s.With(room, bytes); err != nil {
 			return nil, nil, err
 		}
-		if more, got := widened(s, room, DefaultCapacity(&h.Summary)); more != nil {
-			s = more
-			notes = append(notes, fmt.Sprintf("%s got %s, as there is no such heap with the capacity of the others", s.Model.Name, heapmodel.FormatBytes(got)))
+		if other, got := possible(s, room, DefaultCapacity(&h.Summary)); other != nil {
+			s = other
+			notes = append(notes, fmt.Sprintf("%s got %s, as there is no such heap with the capacity of the others", s.Model.Name, got))
 		}
 	}
 	return s, notes, err
 }
 
-// widened returns the spec with the least power of two of bytes, above the given
-// ones and up to eight times as many, of which a heap can be made; nil if there
-// is none or the given bytes do.
-func widened(s *heapmodel.Spec, key string, bytes uint64) (more *heapmodel.Spec, got uint64) {
+// possible returns the spec with another size, if no heap of it can be made with
+// the given bytes, and says which: the least power of two above them, up to eight
+// times as many, that will do, or else the most below them of powers of two and
+// the model's default. nil if there is none or the given bytes do.
+func possible(s *heapmodel.Spec, key string, bytes uint64) (other *heapmodel.Spec, got string) {
 	if _, err := s.New(); err == nil {
-		return nil, 0
+		return nil, ""
 	}
-	for got = 2 * bytes; got <= 8*bytes; got *= 2 {
-		more, err := s.With(key, heapmodel.FormatBytes(got))
+	sizes := []uint64{2 * bytes, 4 * bytes, 8 * bytes}
+	def, err := heapmodel.ParseBytes(s.Default(key))
+	for less := bytes / 2; less >= 1<<10; less /= 2 {
+		if err == nil && def > less && def < 2*less {
+			sizes = append(sizes, def)
+		}
+		sizes = append(sizes, less)
+	}
+	for _, size := range sizes {
+		got = heapmodel.FormatBytes(size)
+		other, err := s.With(key, got)
 		if err == nil {
-			_, err = more.New()
+			_, err = other.New()
 		}
 		if err == nil {
-			return more, got
+			return other, got
 		}
 	}
-	return nil, 0
+	return nil, ""
 }
 
 // DefaultCapacity returns the capacity given to a fixed heap when nobody names

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/fragprof/fragprof/heapmodel"
+	"github.com/fragprof/fragprof/heapmodel/catalog"
 	"github.com/fragprof/fragprof/replay"
 )
 
@@ -62,6 +63,29 @@ func TestFillGivesRoomForTheHeapItself(t *testing.T) {
 			t.Errorf("%s: filled to %s, %v; want %s", text, filled, err, want)
 		}
 		if told := strings.Contains(strings.Join(notes, "\n"), s.Model.Name+" got 8KiB"); told != strings.Contains(want, "8KiB") {
+			t.Errorf("%s: notes %q", text, notes)
+		}
+	}
+}
+
+// TestFillStaysBelowWhatAHeapCanHave: a model that cannot have the capacity of
+// the others gets the most that it can, and the notes say so.
+func TestFillStaysBelowWhatAHeapCanHave(t *testing.T) {
+	src := load(t, "a 0 1000000\n")
+	for text, want := range map[string]string{
+		"avr-libc":   "avr-libc:capacity=65024",    // its default
+		"umm-malloc": "umm-malloc:capacity=128KiB", // 15-bit block numbers
+		"tlsf":       "tlsf:capacity=2MiB",         // what the trace asks for
+	} {
+		s, err := heapmodel.ParseSpec(catalog.Models, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		filled, notes, err := replay.Fill(s, src.Header())
+		if err != nil || filled.String() != want {
+			t.Errorf("%s: filled to %s, %v; want %s", text, filled, err, want)
+		}
+		if said := strings.Contains(strings.Join(notes, "\n"), "no such heap"); said != (text != "tlsf") {
 			t.Errorf("%s: notes %q", text, notes)
 		}
 	}

@@ -17,7 +17,8 @@ var Heap4 = &heapmodel.Model{
 		"A freed block merges at once with free neighbours. The end marker takes one header at the end of the " +
 		"array. Versions 10.5.0 and 10.5.1 add 8 bytes to requests that are multiples of 8. The heap protector " +
 		"and clearing of freed memory change no size. malloc(0) gives a null pointer. " +
-		"A step is a free block visited by the search of malloc or by the walk of free to the block's place, or a merge.",
+		"A step is a free block visited by the search of malloc or by the walk of free to the block's place, or a merge.\n\n" +
+		"Not modelled: the hook for failed allocations, and resetting the statistics.",
 	Source: source + ", heap_4.c",
 	Params: []heapmodel.Param{paramCapacity, paramPtr, paramVersion},
 	New:    newHeap4,

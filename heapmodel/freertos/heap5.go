@@ -19,7 +19,8 @@ var Heap5 = &heapmodel.Model{
 		"the number of free blocks of this program. The regions are given once, before the first malloc. " +
 		"Versions 10.5.0 and 10.5.1 add 8 bytes to requests that are multiples of 8. malloc(0) gives a null pointer. " +
 		"A step is an entry of the list, marker or free block, visited by the search of malloc or by the walk of free to " +
-		"the block's place, or a merge, that with a marker included.",
+		"the block's place, or a merge, that with a marker included.\n\n" +
+		"Not modelled: the hook for failed allocations, and the heap protector.",
 	Source: source + ", heap_5.c",
 	Params: []heapmodel.Param{
 		{

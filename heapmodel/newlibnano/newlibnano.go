@@ -46,7 +46,8 @@ var Model = &heapmodel.Model{
 		"enough, which may leave a chunk of two words. malloc(0) gives the least chunk, realloc to 0 frees. Chunks of 2^31 bytes fail. " +
 		"A step is a free chunk that the search of malloc looks at, one passed on the way to the place of a chunk that is freed, " +
 		"one passed on the second walk, to the last chunk, after the break was refused, or a merge of two chunks.\n\n" +
-		"Versions 4.2.x corrupt the heap when memory runs out and are not modelled.",
+		"Versions 4.2.x corrupt the heap when memory runs out and are not modelled. " +
+		"Locks, and other users of the break between two calls, are not modelled either.",
 	Source: "newlib nano-mallocr.c, 3.3.0, 4.1.0 and 9dc06b7e (2026-01-10)",
 	Caps:   heapmodel.CapAlign | heapmodel.CapRealloc | heapmodel.CapGrow,
 	Params: []heapmodel.Param{

@@ -43,7 +43,8 @@ var Model = &heapmodel.Model{
 		"over on both sides. malloc(0) gives a node of 16 bytes, and so does realloc to 0. The figures that NuttX itself reports drift: a realloc " +
 		"that would shorten a node by 8 bytes, but cannot, is counted as if it had. " +
 		"A step is a node of the list that a search looks at, heads of bins on the way included, a node that an " +
-		"insertion passes in its bin, or a neighbour that is merged with or grown into.",
+		"insertion passes in its bin, or a neighbour that is merged with or grown into.\n\n" +
+		"Not modelled: locks, frees that are put off, poisoning, and configurations in which nodes keep a process or a backtrace.",
 	Source: "NuttX mm/mm_heap (4ebc8a72, 2026-08-20)",
 	Caps:   heapmodel.CapAlign | heapmodel.CapRealloc,
 	Params: []heapmodel.Param{

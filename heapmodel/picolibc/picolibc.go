@@ -50,7 +50,8 @@ var Model = &heapmodel.Model{
 		"a free chunk on the list that comes to such a size moves to the bucket. realloc neither splits a bucket-sized chunk nor " +
 		"grows it. " +
 		"A step is a free chunk that the search of malloc looks at, a look into a bucket, a free chunk of the list passed on the way " +
-		"to the place of one that is freed, or a merge of two chunks.",
+		"to the place of one that is freed, or a merge of two chunks.\n\n" +
+		"Not modelled: locks, and other users of the break between two calls.",
 	Source: "picolibc libc/stdlib, 630c45e1 (2026-08-06)",
 	Caps:   heapmodel.CapAlign | heapmodel.CapRealloc | heapmodel.CapGrow,
 	Params: []heapmodel.Param{

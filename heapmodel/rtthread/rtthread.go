@@ -36,7 +36,8 @@ var Model = &heapmodel.Model{
 		"moves the object, and fails if there is no other block for it. Realloc to 0 frees. The pool object at the start " +
 		"takes pool bytes; the end takes two headers. There is no aligned entry point, and malloc(0) gives a null pointer. " +
 		"A step is a block that a search looks at, a block by which the start of searches moves up to the next free one " +
-		"after the lowest was taken, or a merge.",
+		"after the lowest was taken, or a merge.\n\n" +
+		"Not modelled: locks, tracing of owners, and the aligned wrapper above this level.",
 	Source: "RT-Thread 4.1.1 mem.c (rtthread-nano 44d75c74, 2024-09-20)",
 	Caps:   heapmodel.CapRealloc,
 	Params: []heapmodel.Param{

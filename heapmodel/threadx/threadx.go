@@ -41,7 +41,8 @@ var Model = &heapmodel.Model{
 		"8 bytes of its own. A request for as much as all free bytes and the headers between them, or more, fails without a " +
 		"search. There is no realloc and no aligned entry point. A request of 0 bytes, which the API refuses, gives a null pointer. " +
 		"A step is a turn of the search's loop: a used block passed, a merge, a free block passed together with the used one " +
-		"behind it, or the block taken; a search that fails goes once round the ring and one turn further.",
+		"behind it, or the block taken; a search that fails goes once round the ring and one turn further.\n\n" +
+		"Not modelled: tasks that wait for memory, as every request is made without waiting, tasks that interrupt a search, and the optional counters.",
 	Source: "ThreadX 6.4.2 tx_byte_allocate, tx_byte_pool_search, tx_byte_release (7ad78c40, 2025-02-27)",
 	Params: []heapmodel.Param{
 		{

@@ -45,7 +45,8 @@ var Model = &heapmodel.Model{
 	Doc: "Models TLSF 3.1 with its pools, aligned entry point and in-place realloc. " +
 		"The bytes of its control structure count as overhead. " +
 		"With grow or quantum set, a request that fails adds a pool behind the arena; upstream leaves that to its user. " +
-		"A step is a word of a bitmap looked at, a list head taken, or a block merged.",
+		"A step is a word of a bitmap looked at, a list head taken, or a block merged.\n\n" +
+		"Not modelled: removing pools, and upstream's integrity walks.",
 	Source: "mattconte/tlsf, commit deff9ab509341f264addbd3c8ada533678591905 (2020-03-29)",
 	Caps:   heapmodel.CapAlign | heapmodel.CapRealloc | heapmodel.CapGrow,
 	Params: []heapmodel.Param{

@@ -42,7 +42,8 @@ var Model = &heapmodel.Model{
 		"realloc stays if it can, takes the free chunk above if that fits exactly or none below is free, else moves down " +
 		"into the free chunk below, with that above if it must, else allocates, copies and frees; what it does not need is freed. " +
 		"There is no aligned entry point. malloc(0) gives a null pointer, realloc to 0 frees. " +
-		"A step is a chunk of the list that a search looks at, which for best fit are all, or a merge of two chunks.",
+		"A step is a chunk of the list that a search looks at, which for best fit are all, or a merge of two chunks.\n\n" +
+		"Not modelled: poisoning, integrity checks and inline metrics.",
 	Source: "umm_malloc ed68d0b5 (2025-02-25)",
 	Caps:   heapmodel.CapRealloc,
 	Params: []heapmodel.Param{
