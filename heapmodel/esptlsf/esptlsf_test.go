@@ -1,7 +1,6 @@
 package esptlsf_test
 
 import (
-	"flag"
 	"fmt"
 	"slices"
 	"testing"
@@ -13,10 +12,8 @@ import (
 	"github.com/fragprof/fragprof/heapmodel/modeltest"
 )
 
-var long = flag.Bool("long", false, "compare with the original in every arena size that was scanned")
-
 func TestGolden(t *testing.T)    { modeltest.Golden(t, esptlsf.Model) }
-func TestMinHeap(t *testing.T)   { modeltest.MinHeap(t, esptlsf.Model, *long) }
+func TestMinHeap(t *testing.T)   { modeltest.MinHeap(t, esptlsf.Model) }
 func TestConform(t *testing.T)   { modeltest.Run(t, esptlsf.Model) }
 func FuzzOps(f *testing.F)       { modeltest.Fuzz(f, esptlsf.Model) }
 func BenchmarkHeap(b *testing.B) { modeltest.Bench(b, esptlsf.Model) }

@@ -12,7 +12,7 @@ import (
 )
 
 func TestHeap2Golden(t *testing.T)  { modeltest.Golden(t, Heap2) }
-func TestHeap2MinHeap(t *testing.T) { modeltest.MinHeap(t, Heap2, *long) }
+func TestHeap2MinHeap(t *testing.T) { modeltest.MinHeap(t, Heap2) }
 func TestHeap2Conform(t *testing.T) { modeltest.Run(t, Heap2) }
 func FuzzHeap2(f *testing.F)        { modeltest.Fuzz(f, Heap2) }
 func BenchmarkHeap2(b *testing.B)   { modeltest.Bench(b, Heap2) }

@@ -2,7 +2,6 @@ package freertos
 
 import (
 	"encoding/json"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,10 +14,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-var long = flag.Bool("long", false, "compare with the original in every arena size that was scanned")
-
 func TestHeap4Golden(t *testing.T)  { modeltest.Golden(t, Heap4) }
-func TestHeap4MinHeap(t *testing.T) { modeltest.MinHeap(t, Heap4, *long) }
+func TestHeap4MinHeap(t *testing.T) { modeltest.MinHeap(t, Heap4) }
 func TestHeap4Conform(t *testing.T) { modeltest.Run(t, Heap4) }
 func FuzzHeap4(f *testing.F)        { modeltest.Fuzz(f, Heap4) }
 func BenchmarkHeap4(b *testing.B)   { modeltest.Bench(b, Heap4) }

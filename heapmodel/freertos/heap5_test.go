@@ -11,7 +11,7 @@ import (
 )
 
 func TestHeap5Golden(t *testing.T)  { modeltest.Golden(t, Heap5) }
-func TestHeap5MinHeap(t *testing.T) { modeltest.MinHeap(t, Heap5, *long) }
+func TestHeap5MinHeap(t *testing.T) { modeltest.MinHeap(t, Heap5) }
 func TestHeap5Conform(t *testing.T) { modeltest.Run(t, Heap5) }
 func FuzzHeap5(f *testing.F)        { modeltest.Fuzz(f, Heap5) }
 func BenchmarkHeap5(b *testing.B)   { modeltest.Bench(b, Heap5) }

@@ -1,7 +1,6 @@
 package lwip_test
 
 import (
-	"flag"
 	"testing"
 
 	"github.com/fragprof/fragprof/heapmodel"
@@ -10,10 +9,8 @@ import (
 	"github.com/fragprof/fragprof/heapmodel/modeltest"
 )
 
-var long = flag.Bool("long", false, "compare with the original in every arena size that was scanned")
-
 func TestGolden(t *testing.T)    { modeltest.Golden(t, lwip.Model) }
-func TestMinHeap(t *testing.T)   { modeltest.MinHeap(t, lwip.Model, *long) }
+func TestMinHeap(t *testing.T)   { modeltest.MinHeap(t, lwip.Model) }
 func TestConform(t *testing.T)   { modeltest.Run(t, lwip.Model) }
 func FuzzOps(f *testing.F)       { modeltest.Fuzz(f, lwip.Model) }
 func BenchmarkHeap(b *testing.B) { modeltest.Bench(b, lwip.Model) }

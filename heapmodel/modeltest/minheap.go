@@ -96,9 +96,9 @@ func (m *minheapRow) edges() []uint64 {
 
 // MinHeap compares the model with the scans of its original over all arena
 // sizes: in which sizes a trace passes without a failed allocation, and in
-// which it does not. It tries the sizes where the two meet, or with every all
-// sizes of the scan, which takes minutes. Models without scans are skipped.
-func MinHeap(t *testing.T, m *heapmodel.Model, every bool) {
+// which it does not. It tries the sizes where the two meet; the tests of
+// replay/plan try all. Models without scans are skipped.
+func MinHeap(t *testing.T, m *heapmodel.Model) {
 	t.Helper()
 	rows, err := minheapRows()
 	if err != nil {
@@ -117,14 +117,7 @@ func MinHeap(t *testing.T, m *heapmodel.Model, every bool) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			sizes := row.edges()
-			if every {
-				sizes = sizes[:0]
-				for size := row.from; size <= row.to; size += row.step {
-					sizes = append(sizes, size)
-				}
-			}
-			for _, size := range sizes {
+			for _, size := range row.edges() {
 				s, err := Inside(nil).parse(m, fmt.Sprintf(form, size))
 				if err != nil {
 					t.Fatal(err)

@@ -1,7 +1,6 @@
 package nuttx
 
 import (
-	"flag"
 	"math/rand/v2"
 	"testing"
 
@@ -11,10 +10,8 @@ import (
 	"github.com/fragprof/fragprof/heapmodel/modeltest"
 )
 
-var long = flag.Bool("long", false, "compare with the original in every arena size that was scanned")
-
 func TestGolden(t *testing.T)    { modeltest.Golden(t, Model) }
-func TestMinHeap(t *testing.T)   { modeltest.MinHeap(t, Model, *long) }
+func TestMinHeap(t *testing.T)   { modeltest.MinHeap(t, Model) }
 func TestConform(t *testing.T)   { modeltest.Run(t, Model) }
 func FuzzOps(f *testing.F)       { modeltest.Fuzz(f, Model) }
 func BenchmarkHeap(b *testing.B) { modeltest.Bench(b, Model) }

@@ -1,7 +1,6 @@
 package o1heap_test
 
 import (
-	"flag"
 	"fmt"
 	"slices"
 	"testing"
@@ -13,10 +12,8 @@ import (
 	"github.com/fragprof/fragprof/heapmodel/o1heap"
 )
 
-var long = flag.Bool("long", false, "compare with the original in every arena size that was scanned")
-
 func TestGolden(t *testing.T)    { modeltest.Golden(t, o1heap.Model) }
-func TestMinHeap(t *testing.T)   { modeltest.MinHeap(t, o1heap.Model, *long) }
+func TestMinHeap(t *testing.T)   { modeltest.MinHeap(t, o1heap.Model) }
 func TestConform(t *testing.T)   { modeltest.Run(t, o1heap.Model) }
 func FuzzOps(f *testing.F)       { modeltest.Fuzz(f, o1heap.Model) }
 func BenchmarkHeap(b *testing.B) { modeltest.Bench(b, o1heap.Model) }

@@ -1,7 +1,6 @@
 package rtthread_test
 
 import (
-	"flag"
 	"testing"
 
 	"github.com/fragprof/fragprof/heapmodel"
@@ -10,10 +9,8 @@ import (
 	"github.com/fragprof/fragprof/heapmodel/rtthread"
 )
 
-var long = flag.Bool("long", false, "compare with the original in every arena size that was scanned")
-
 func TestGolden(t *testing.T)    { modeltest.Golden(t, rtthread.Model) }
-func TestMinHeap(t *testing.T)   { modeltest.MinHeap(t, rtthread.Model, *long) }
+func TestMinHeap(t *testing.T)   { modeltest.MinHeap(t, rtthread.Model) }
 func TestConform(t *testing.T)   { modeltest.Run(t, rtthread.Model) }
 func FuzzOps(f *testing.F)       { modeltest.Fuzz(f, rtthread.Model) }
 func BenchmarkHeap(b *testing.B) { modeltest.Bench(b, rtthread.Model) }

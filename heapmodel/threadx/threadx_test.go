@@ -1,7 +1,6 @@
 package threadx_test
 
 import (
-	"flag"
 	"testing"
 
 	"github.com/fragprof/fragprof/heapmodel"
@@ -10,10 +9,8 @@ import (
 	"github.com/fragprof/fragprof/heapmodel/threadx"
 )
 
-var long = flag.Bool("long", false, "compare with the original in every arena size that was scanned")
-
 func TestGolden(t *testing.T)    { modeltest.Golden(t, threadx.Model) }
-func TestMinHeap(t *testing.T)   { modeltest.MinHeap(t, threadx.Model, *long) }
+func TestMinHeap(t *testing.T)   { modeltest.MinHeap(t, threadx.Model) }
 func TestConform(t *testing.T)   { modeltest.Run(t, threadx.Model) }
 func FuzzOps(f *testing.F)       { modeltest.Fuzz(f, threadx.Model) }
 func BenchmarkHeap(b *testing.B) { modeltest.Bench(b, threadx.Model) }

@@ -1,7 +1,6 @@
 package tlsf_test
 
 import (
-	"flag"
 	"slices"
 	"testing"
 
@@ -11,10 +10,8 @@ import (
 	"github.com/fragprof/fragprof/heapmodel/tlsf"
 )
 
-var long = flag.Bool("long", false, "compare with the original in every arena size that was scanned")
-
 func TestGolden(t *testing.T)    { modeltest.Golden(t, tlsf.Model) }
-func TestMinHeap(t *testing.T)   { modeltest.MinHeap(t, tlsf.Model, *long) }
+func TestMinHeap(t *testing.T)   { modeltest.MinHeap(t, tlsf.Model) }
 func TestConform(t *testing.T)   { modeltest.Run(t, tlsf.Model) }
 func FuzzOps(f *testing.F)       { modeltest.Fuzz(f, tlsf.Model) }
 func BenchmarkHeap(b *testing.B) { modeltest.Bench(b, tlsf.Model) }

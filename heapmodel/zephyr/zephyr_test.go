@@ -15,7 +15,7 @@ import (
 )
 
 func TestGolden(t *testing.T)    { modeltest.Golden(t, zephyr.Model) }
-func TestMinHeap(t *testing.T)   { modeltest.MinHeap(t, zephyr.Model, false) }
+func TestMinHeap(t *testing.T)   { modeltest.MinHeap(t, zephyr.Model) }
 func TestConform(t *testing.T)   { modeltest.Run(t, zephyr.Model) }
 func FuzzOps(f *testing.F)       { modeltest.Fuzz(f, zephyr.Model) }
 func BenchmarkHeap(b *testing.B) { modeltest.Bench(b, zephyr.Model) }
