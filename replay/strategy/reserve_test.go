@@ -1,6 +1,11 @@
 package strategy_test
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/fragprof/fragprof/replay/strategy"
+	"github.com/fragprof/fragprof/trace"
+)
 
 func TestReserve(t *testing.T) {
 	for _, c := range []struct {
@@ -59,5 +64,31 @@ func TestReserve(t *testing.T) {
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) { check(t, apply(t, c.set, c.trace), c.want) })
+	}
+}
+
+// TestReserveLearnedElsewhere: capacities are learned on another trace, by the
+// names of its sites, and may be wrong; a site that it does not have is left
+// alone, and said.
+func TestReserveLearnedElsewhere(t *testing.T) {
+	const other = "a 0 1 @w\na 1 8 @v\nr 1 24\nf 1\n"
+	elsewhere := *env
+	elsewhere.Open = func(path string) (trace.Source, error) {
+		if path != "other.ops" {
+			t.Errorf("opens %q", path)
+		}
+		return parse(t, other), nil
+	}
+	s, err := strategy.Parse("reserve:at=max,from=other.ops")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := s.Learn(parse(t, "a 0 8 @v\nr 0 16\na 1 9 @u\nr 1 10\nr 0 40\nf 0\nf 1\n"), &elsewhere)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(t, d.Recorded(), want{events: "a 0 24\na 1 9\nr 1 10\nr 0 40\nf 0\nf 1", slackPeak: 16})
+	if len(d.Notes) != 1 || d.Notes[0] != "reserve:at=max,from=other.ops: 1 of 2 sites are not in what was learned and are not reserved" {
+		t.Errorf("notes %q", d.Notes)
 	}
 }
