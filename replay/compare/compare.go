@@ -265,7 +265,7 @@ func (c *comparison) recorded(src trace.Source) ([][]*Row, error) {
 				continue
 			}
 			r.Copied = r.Result.Copied + copied - min(copied, a.Ledger.CopiesAvoided) + a.Ledger.Copies
-			if c.o.MinHeap != nil {
+			if c.o.MinHeap != nil && r.Result.Layout {
 				po := *c.o.MinHeap
 				po.Wrap = a.Wrap
 				if r.Min, r.MinErr = plan.MinHeap(c.ctx, a.Trace, c.heaps[h], po); errors.Is(r.MinErr, context.Canceled) {
