@@ -173,12 +173,16 @@ func (s *setting) check(t *testing.T, rules []string, seeds []int) string {
 		precision, recall, claimed := 1.0, 1.0, 0.0
 		for _, seed := range seeds {
 			m, table := measure(t, s.text(rule, seed), s.sites, s.threads)
-			if m.truth == 0 {
+			if m.truth == 0 && rule == "all" {
 				t.Fatalf("%s: no pairs", s.text(rule, seed))
 			}
+			// A rule that grows by realloc has none, unless the setting copies.
 			sum.truth, sum.found, sum.right = sum.truth+m.truth, sum.found+m.found, sum.right+m.right
 			precision, recall = min(precision, m.precision()), min(recall, m.recall())
 			claimed += table.Doubt
+		}
+		if sum.truth == 0 {
+			continue
 		}
 		fmt.Fprintf(&out, "%-22s %-18s %7d pairs   precision %.3f, %.3f   recall %.3f, %.3f   expected chance %.3f\n",
 			s.name, rule, sum.truth, sum.precision(), precision, sum.recall(), recall, claimed/float64(max(sum.found, 1)))
