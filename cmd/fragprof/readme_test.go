@@ -28,6 +28,9 @@ var documents = map[string]int{
 // Outputs that end in "..." are compared up to there. Files in recordings/ are
 // not shipped: their commands run with -long, where there is material for tests.
 func TestDocuments(t *testing.T) {
+	if testing.Short() {
+		t.Skip("too long for the race detector")
+	}
 	t.Chdir(filepath.Join("..", ".."))
 	for name, least := range documents {
 		t.Run(filepath.Base(name), func(t *testing.T) {

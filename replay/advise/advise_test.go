@@ -62,6 +62,9 @@ func describe(src trace.Source, list []*advise.Advice) string {
 // TestCulprits: of programs with one site that pins their heap, advice names it
 // first, and the verdict over other orderings is that the change helps.
 func TestCulprits(t *testing.T) {
+	if testing.Short() {
+		t.Skip("too long for the race detector")
+	}
 	const (
 		queue    = "rapi_sender.cpp:enqueue String"
 		draw     = "lcd_tft.cpp:draw buffer"

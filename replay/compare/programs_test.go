@@ -88,6 +88,9 @@ func heapsOf(size, tlsf string) []string {
 // matter and must harm, the verdicts say so, on each of five heaps that are just
 // large enough.
 func TestReserveOfPrograms(t *testing.T) {
+	if testing.Short() {
+		t.Skip("too long for the race detector")
+	}
 	for _, c := range []struct {
 		program, short string
 		heaps          []string

@@ -38,6 +38,9 @@ var specs = map[string]string{
 // TestTable holds MinHeap to what the originals needed, every size tried: the
 // table of minimum heaps, which the conformance suite carries.
 func TestTable(t *testing.T) {
+	if testing.Short() {
+		t.Skip("too long for the race detector")
+	}
 	dir := filepath.Join("..", "..", "heapmodel", "modeltest", "testdata")
 	f, err := os.Open(filepath.Join(dir, "minheap.tsv"))
 	if err != nil {
