@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/fragprof/fragprof/heapmodel"
-	"github.com/fragprof/fragprof/replay"
 	"github.com/fragprof/fragprof/replay/advise"
 	"github.com/fragprof/fragprof/replay/compare"
 	"github.com/fragprof/fragprof/replay/perturb"
@@ -98,22 +97,21 @@ func (e *env) adviseOn(ctx context.Context, path string, f *adviseFlags) error {
 	if err != nil {
 		return err
 	}
-	a := &report.Advised{Name: traceName(path), Header: src.Header()}
+	specs, notes, err := fill(specs, src.Header())
+	if err != nil {
+		return fmt.Errorf("advise %s: %w", path, err)
+	}
+	a := &report.Advised{Name: traceName(path), Header: src.Header(), Notes: notes}
 	if err := f.orderings(a); err != nil {
 		return err
 	}
 	for _, s := range specs {
-		filled, notes, err := replay.Fill(s, src.Header())
-		if err != nil {
-			return fmt.Errorf("advise %s: %w", path, err)
-		}
-		a.Notes = append(a.Notes, notes...)
 		step, end := e.progress("advise "+s.String(), -1)
 		o := f.options
 		if step != nil {
 			o.Progress = func(done int) { step(uint64(done)) }
 		}
-		r, err := advise.Run(ctx, src, filled, e.strategyEnv(&f.trace), o)
+		r, err := advise.Run(ctx, src, s, e.strategyEnv(&f.trace), o)
 		end()
 		if err != nil {
 			return fmt.Errorf("advise %s: %s: %w", path, s, err)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 
 	"github.com/spf13/pflag"
 
@@ -129,24 +128,16 @@ func (e *env) compareOne(ctx context.Context, path string, sets []strategy.Set, 
 	if err != nil {
 		return nil, err
 	}
-	c := &report.Comparison{Name: traceName(path), Header: src.Header()}
-	filled := make([]*heapmodel.Spec, len(specs))
-	for i, s := range specs {
-		var notes []string
-		if filled[i], notes, err = replay.Fill(s, src.Header()); err != nil {
-			return nil, fmt.Errorf("replay %s: %w", path, err)
-		}
-		for _, n := range notes {
-			if !slices.Contains(c.Notes, n) {
-				c.Notes = append(c.Notes, n)
-			}
-		}
+	filled, notes, err := fill(specs, src.Header())
+	if err != nil {
+		return nil, fmt.Errorf("replay %s: %w", path, err)
 	}
-	co, notes, err := f.strategies.options(src.Header(), o)
+	c := &report.Comparison{Name: traceName(path), Header: src.Header(), Notes: notes}
+	co, more, err := f.strategies.options(src.Header(), o)
 	if err != nil {
 		return nil, err
 	}
-	c.Notes = append(c.Notes, notes...)
+	c.Notes = append(c.Notes, more...)
 	step, end := e.progress("compare "+c.Name, int64((co.Count+1)*(len(sets)+1)))
 	if step != nil {
 		co.Progress = func(done, _ int) { step(uint64(done)) }

@@ -5,10 +5,13 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
 
+	"github.com/fragprof/fragprof/heapmodel"
+	"github.com/fragprof/fragprof/replay"
 	"github.com/fragprof/fragprof/trace"
 	"github.com/fragprof/fragprof/trace/formats"
 	"github.com/fragprof/fragprof/trace/gen"
@@ -170,6 +173,24 @@ func (f *traceFlags) generator(text string) (*gen.Source, error) {
 		return nil, usagef("%s is generated: flags that say how to read a file do not apply", text)
 	}
 	return s, nil
+}
+
+// fill completes the specs with what follows from the trace. The notes say what
+// was filled in, each once.
+func fill(specs []*heapmodel.Spec, h *trace.Header) (filled []*heapmodel.Spec, notes []string, err error) {
+	filled = make([]*heapmodel.Spec, len(specs))
+	for i, s := range specs {
+		var more []string
+		if filled[i], more, err = replay.Fill(s, h); err != nil {
+			return nil, nil, err
+		}
+		for _, n := range more {
+			if !slices.Contains(notes, n) {
+				notes = append(notes, n)
+			}
+		}
+	}
+	return filled, notes, nil
 }
 
 // reading prefixes an error of reading a trace with what was done, unless it

@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/fragprof/fragprof/heapmodel"
-	"github.com/fragprof/fragprof/replay"
 	"github.com/fragprof/fragprof/replay/plan"
 	"github.com/fragprof/fragprof/replay/strategy"
 	"github.com/fragprof/fragprof/report"
@@ -102,19 +101,18 @@ func (e *env) plan(ctx context.Context, path string, f *planFlags) error {
 	}
 	changed := learned.Recorded()
 	p := &report.Plan{Name: traceName(path), Header: src.Header(), Strategy: set.String(), Outside: changed.Ledger.Outside(), Notes: learned.Notes}
+	// The width of pointers follows from the trace; a size is what is looked for.
+	if specs, _, err = fill(specs, src.Header()); err != nil {
+		return fmt.Errorf("plan %s: %w", path, err)
+	}
 	for _, s := range specs {
-		// The width of pointers follows from the trace; a size is what is looked for.
-		filled, _, err := replay.Fill(s, src.Header())
-		if err != nil {
-			return fmt.Errorf("plan %s: %w", path, err)
-		}
-		row := report.PlanRow{Spec: filled}
+		row := report.PlanRow{Spec: s}
 		step, end := e.progress("plan "+s.String(), -1)
 		o := plan.Options{Step: f.step, Tests: f.tests, Workers: f.jobs, Wrap: changed.Wrap}
 		if step != nil {
 			o.Progress = func(tests int) { step(uint64(tests)) }
 		}
-		row.Result, row.Err = plan.MinHeap(ctx, changed.Trace, filled, o)
+		row.Result, row.Err = plan.MinHeap(ctx, changed.Trace, s, o)
 		end()
 		if errors.Is(row.Err, context.Canceled) {
 			return fmt.Errorf("plan %s: %w", path, row.Err)

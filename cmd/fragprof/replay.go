@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -212,19 +211,11 @@ func (e *env) replayOne(ctx context.Context, path string, specs []*heapmodel.Spe
 	if err != nil {
 		return nil, err
 	}
-	run := &report.Run{Name: traceName(path), Header: src.Header()}
-	filled := make([]*heapmodel.Spec, len(specs))
-	for i, s := range specs {
-		var notes []string
-		if filled[i], notes, err = replay.Fill(s, src.Header()); err != nil {
-			return nil, fmt.Errorf("replay %s: %w", path, err)
-		}
-		for _, n := range notes {
-			if !slices.Contains(run.Notes, n) {
-				run.Notes = append(run.Notes, n)
-			}
-		}
+	filled, notes, err := fill(specs, src.Header())
+	if err != nil {
+		return nil, fmt.Errorf("replay %s: %w", path, err)
 	}
+	run := &report.Run{Name: traceName(path), Header: src.Header(), Notes: notes}
 	if f.plots.maps() {
 		o.MapCols = mapCols
 	}
