@@ -135,7 +135,7 @@ func Run(ctx context.Context, src trace.Source, heaps []*heapmodel.Spec, sets []
 	if src, err = clocked(src, env.Keep); err != nil {
 		return nil, err
 	}
-	rows, err := c.recorded(src)
+	rows, err := c.recorded(strategy.Known(src))
 	if err != nil {
 		return nil, err
 	}
@@ -383,6 +383,7 @@ func (c *comparison) ordering(src trace.Source, number uint64) ([][]Outcome, err
 	if err != nil {
 		return nil, err
 	}
+	p = strategy.Known(p)
 	out := make([][]Outcome, len(c.sets))
 	for s, set := range c.learned {
 		a, err := set.Apply(p)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/fragprof/fragprof/trace"
 	"github.com/fragprof/fragprof/trace/chains"
@@ -33,8 +34,29 @@ type objects struct {
 	chain   *chains.Table
 }
 
-// learnObjects reads the trace, up to the given event.
-func learnObjects(src trace.Source, until uint64) (o *objects, err error) {
+// Known returns the trace as one whose objects are learned once, for all sets
+// that are applied to it. It may be shared by goroutines.
+func Known(src trace.Source) trace.Source { return &known{Source: src} }
+
+type known struct {
+	trace.Source
+	once    sync.Once
+	objects *objects
+	err     error
+}
+
+// learnObjects returns what the trace tells of its objects up to the given
+// event, which callers only read.
+func learnObjects(src trace.Source, until uint64) (*objects, error) {
+	k, ok := src.(*known)
+	if !ok || until != forever {
+		return readObjects(src, until)
+	}
+	k.once.Do(func() { k.objects, k.err = readObjects(k.Source, until) })
+	return k.objects, k.err
+}
+
+func readObjects(src trace.Source, until uint64) (o *objects, err error) {
 	if n := src.Header().Summary.Allocs; n > MaxObjects {
 		return nil, fmt.Errorf("a strategy that knows objects needs a trace of at most %d of them; this one has %d", MaxObjects, n)
 	}
