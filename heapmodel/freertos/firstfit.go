@@ -75,12 +75,12 @@ func (h *firstFit) Alloc(size uint64, _ uint32) (heapmodel.Ref, bool) {
 		return heapmodel.NullRef, false // the original looks here first, too
 	}
 	want := uint32(bytes >> alignLog2)
-	p := h.free.FirstFit(want)
+	p, passed := h.free.Walk(want)
 	if p == fit.NoPos {
 		h.use.Steps += uint64(h.free.Len())
 		return heapmodel.NullRef, false
 	}
-	h.use.Steps += uint64(h.free.Rank(p)) + 1
+	h.use.Steps += passed + 1
 	id, room := h.free.At(p)
 	if room-want > 2*h.header>>alignLog2 {
 		// [id............] -> [id: want][rest]
@@ -91,14 +91,16 @@ func (h *firstFit) Alloc(size uint64, _ uint32) (heapmodel.Ref, bool) {
 		h.use.FreeBlocks--
 		bytes = uint64(room) << alignLog2
 	}
-	h.t.SetUsed(id)
+	n := &h.t.Nodes[id]
+	n.Low |= blocks.UsedBit
+	n.X = 0
 	h.allocs++
 	u := &h.use
 	u.UsedBlocks++
 	u.Allocated += bytes
 	u.Free -= bytes
 	h.minFree = min(h.minFree, u.Free)
-	u.HighWater = max(u.HighWater, uint64(h.t.Nodes[id].Start)<<alignLog2+bytes)
+	u.HighWater = max(u.HighWater, uint64(n.Start)<<alignLog2+bytes)
 	return heapmodel.Ref(id), true
 }
 
@@ -132,6 +134,7 @@ func (h *firstFit) Free(r heapmodel.Ref) {
 	if above.X != 0 && !joinHigh {
 		// [id](marker) -> [id]: of what is used, only a listed marker has an X
 		h.free.Remove(fit.Pos(above.X))
+		above.X = 0
 		u.Steps++
 	}
 	if low != blocks.None && nodes[low].Low&blocks.UsedBit == 0 {

@@ -7,7 +7,6 @@ import (
 
 	"github.com/fragprof/fragprof/heapmodel"
 	"github.com/fragprof/fragprof/heapmodel/internal/blocks"
-	"github.com/fragprof/fragprof/heapmodel/internal/fit"
 )
 
 // Blocks implements heapmodel.Heap.
@@ -69,7 +68,7 @@ func (h *heap) Check() error {
 			u.UsedBlocks, u.Allocated, u.FreeBlocks, u.Free, sum.UsedBlocks, sum.Allocated, sum.FreeBlocks, sum.Free)
 	case u.Arena != u.Allocated+u.Free+u.Overhead || u.Arena != h.brk:
 		return fmt.Errorf("arena of %d bytes, break at %d: %d allocated, %d free, %d overhead", u.Arena, h.brk, u.Allocated, u.Free, u.Overhead)
-	case h.fit == nextFit && h.rover != blocks.None && (h.t.Used(h.rover) || h.free.Find(h.rover) == fit.NoPos):
+	case h.fit == nextFit && h.rover != blocks.None && h.t.Used(h.rover):
 		return errors.New("the rover is not at a block of the list")
 	}
 	return nil

@@ -83,7 +83,6 @@ func (x *Index) removeInTree(p Pos) {
 	leaf, slot := uint32(p)>>fanoutLog2, uint32(p)&slotMask
 	n := &x.nodes[leaf]
 	size := n.size[slot]
-	x.table.Nodes[n.ref[slot]].X = 0
 	x.vacate(n, slot)
 	x.length--
 	x.count(leaf, ^uint32(0))
@@ -107,11 +106,8 @@ func (x *Index) updateInTree(p Pos, id blocks.ID, key, size uint32) {
 		return
 	}
 	wasKey, wasSize := n.key[slot], n.size[slot]
-	if was := n.ref[slot]; was != id {
-		x.table.Nodes[was].X = 0
-		x.table.Nodes[id].X = uint32(p)
-		n.ref[slot] = id
-	}
+	x.table.Nodes[id].X = uint32(p)
+	n.ref[slot] = id
 	x.setKey(n, slot, size, key)
 	if x.bySize() {
 		return

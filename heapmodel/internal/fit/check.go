@@ -16,16 +16,20 @@ func (x *Index) Rekey(base uint32) {
 		keys = append(keys, x.Key(p))
 	}
 	slices.Sort(keys)
-	for n := range x.nodes {
-		nd := &x.nodes[n]
-		for i, key := range nd.key {
-			// Bounds and gaps stay where they are among the keys.
+	// Bounds and gaps stay where they are among the keys.
+	renumber := func(all []uint32) {
+		for i, key := range all {
 			rank, _ := slices.BinarySearch(keys, key)
-			nd.key[i] = base + uint32(rank)
+			all[i] = base + uint32(rank)
 		}
 	}
 	if x.row.width != 0 {
+		renumber(x.row.key[:])
 		x.spread(even) // the gaps at both ends have keys that let others in
+		return
+	}
+	for n := range x.nodes {
+		renumber(x.nodes[n].key[:])
 	}
 }
 
@@ -144,51 +148,35 @@ func (c *checker) child(n, i, level uint32) {
 // checkRow is Check.
 func (x *Index) checkRow() error {
 	r := &x.row
-	if r.width != 1 && r.width != 2 && r.width != rowLeaves || x.bySize() || x.first != 1 || x.last != r.width {
-		return fmt.Errorf("row of leaves %d to %d has a width of %d", x.first, x.last, r.width)
+	if r.width != 1 && r.width != 2 && r.width != rowLeaves || x.bySize() {
+		return fmt.Errorf("row has a width of %d", r.width)
 	}
 	length, largest, below, bound := uint32(0), uint32(0), int64(-1), uint32(0)
-	for slot := range uint32(rowSlots + 8) {
-		if slot >= r.width*fanout {
-			want := uint64(0)
-			if slot/8 == r.width*fanout/8 {
-				want = exactClass*2 - 1 // ends searches
-			}
-			if got := r.class[slot/8] >> (slot % 8 * 8) & 0xff; got != want {
-				return fmt.Errorf("slot %d behind the row has size class %d", slot, got)
-			}
-			continue
-		}
-		n, i := &x.nodes[rowLeaf(slot)], slot&slotMask
-		switch leaf := rowLeaf(slot); {
-		case i != 0:
-		case n.prev != leaf-1 || n.next != (leaf+1)*min(r.width-leaf, 1):
-			return fmt.Errorf("leaf %d is not linked to those beside it", leaf)
-		case uint32(r.before>>(16*(leaf-1))&0xffff) != length:
-			return fmt.Errorf("there are %d blocks before leaf %d, noted %#x", length, leaf, r.before)
-		}
-		if slot < r.front && (n.key[i] != 0 || n.used>>i&1 != 0) {
-			return fmt.Errorf("slot %d has key %d, below the front at %d", slot, n.key[i], r.front)
-		}
-		if n.key[i] < bound {
-			return fmt.Errorf("slot %d has key %d, below one of %d", slot, n.key[i], bound)
-		}
-		bound = n.key[i]
-		if n.used>>i&1 == 0 {
-			if n.size[i] != 0 || r.classAt(slot) != 0 {
-				return fmt.Errorf("gap %d is not empty", slot)
-			}
-			continue
-		}
+	for slot := range uint32(rowSlots) {
+		key, size, used := r.key[slot], r.size[slot], r.used[slot/fanout]>>(slot&slotMask)&1 != 0
 		switch {
-		case int64(n.key[i]) <= below:
-			return fmt.Errorf("slot %d has key %d, the block before %d", slot, n.key[i], below)
-		case r.classAt(slot) != classOf(n.size[i]):
-			return fmt.Errorf("slot %d has size %d and class %d", slot, n.size[i], r.classAt(slot))
-		case Pos(x.table.Nodes[n.ref[i]].X) != rowPos(slot):
-			return fmt.Errorf("block %d is in slot %d and its record says %#x", n.ref[i], slot, x.table.Nodes[n.ref[i]].X)
+		case slot >= r.end() && (used || key != noKey):
+			return fmt.Errorf("slot %d behind the row has key %d, used: %v", slot, key, used)
+		case slot%fanout == 0 && slot < r.end() && uint32(r.before>>(slot/fanout*16)&0xffff) != length:
+			return fmt.Errorf("there are %d blocks before slot %d, noted %#x", length, slot, r.before)
+		case slot < r.front && slot < r.end() && (key != 0 || used):
+			return fmt.Errorf("slot %d has key %d, below the front at %d", slot, key, r.front)
+		case key < bound:
+			return fmt.Errorf("slot %d has key %d, below one of %d", slot, key, bound)
+		case r.classAt(slot) != classOf(size) || !used && size != 0:
+			return fmt.Errorf("slot %d has size %d and class %d, used: %v", slot, size, r.classAt(slot), used)
 		}
-		below, largest = int64(n.key[i]), max(largest, n.size[i])
+		bound = key
+		if !used {
+			continue
+		}
+		if int64(key) <= below {
+			return fmt.Errorf("slot %d has key %d, the block before %d", slot, key, below)
+		}
+		if at := Pos(x.table.Nodes[r.ref[slot]].X); at != rowPos(slot) {
+			return fmt.Errorf("block %d is in slot %d and its record says %#x", r.ref[slot], slot, at)
+		}
+		below, largest = int64(key), max(largest, size)
 		length++
 	}
 	if length != x.length || largest > x.largest || largest < x.largest && !r.loose {

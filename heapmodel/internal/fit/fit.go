@@ -144,7 +144,7 @@ func (t *tally) below(slot uint32) (blocks uint32) {
 }
 
 // New returns an empty Index of free blocks of t. It owns the X of the records
-// of the blocks in it, and leaves zero in those that it gives up.
+// of the blocks in it.
 func New(t *blocks.Table, order Order) *Index {
 	x := &Index{table: t, nodes: make([]node, 1, 2)}
 	if order == BySize {
@@ -178,12 +178,25 @@ func (x *Index) Find(id blocks.ID) Pos { return Pos(x.table.Nodes[id].X) }
 
 // At returns the block at p and its size in granules.
 func (x *Index) At(p Pos) (id blocks.ID, size uint32) {
+	if x.row.width == 0 {
+		return x.atInTree(p)
+	}
+	i := rowSlot(p) & rowMask
+	return x.row.ref[i], x.row.size[i]
+}
+
+func (x *Index) atInTree(p Pos) (id blocks.ID, size uint32) {
 	n := &x.nodes[p>>fanoutLog2]
 	return n.ref[p&slotMask], n.size[p&slotMask]
 }
 
 // Key returns the key of the block at p.
-func (x *Index) Key(p Pos) uint32 { return x.nodes[p>>fanoutLog2].key[p&slotMask] }
+func (x *Index) Key(p Pos) uint32 {
+	if x.row.width != 0 {
+		return x.row.key[rowSlot(p)&rowMask]
+	}
+	return x.nodes[p>>fanoutLog2].key[p&slotMask]
+}
 
 // pos returns the place of a slot.
 func pos(n, slot uint32) Pos { return Pos(n<<fanoutLog2 | slot&slotMask) }
@@ -195,22 +208,33 @@ func highest(used uint64) uint32 { return uint32(bits.Len64(used)) - 1 }
 
 // First returns the place of the first block, NoPos if there is none. O(1).
 func (x *Index) First() Pos {
-	if x.length == 0 {
+	switch {
+	case x.length == 0:
 		return NoPos
+	case x.row.width != 0:
+		return x.row.from(0)
 	}
 	return x.from(x.first, 0)
 }
 
 // Last returns the place of the last block, NoPos if there is none. O(1).
 func (x *Index) Last() Pos {
-	if x.length == 0 {
+	switch {
+	case x.length == 0:
 		return NoPos
+	case x.row.width != 0:
+		return x.row.until(x.row.end())
 	}
 	return x.until(x.last, fanout)
 }
 
 // Next returns the place after p, NoPos after the last. O(1).
-func (x *Index) Next(p Pos) Pos { return x.from(uint32(p)>>fanoutLog2, uint32(p)&slotMask+1) }
+func (x *Index) Next(p Pos) Pos {
+	if x.row.width != 0 {
+		return x.row.from(rowSlot(p) + 1)
+	}
+	return x.from(uint32(p)>>fanoutLog2, uint32(p)&slotMask+1)
+}
 
 // from returns the place of the first block at or after a slot of a leaf, which
 // may be fanout.
@@ -219,17 +243,19 @@ func (x *Index) from(leaf, slot uint32) Pos {
 	if rest := n.used >> slot << slot; rest != 0 {
 		return pos(leaf, lowest(rest))
 	}
-	for n.next != none {
-		leaf = n.next
-		if n = &x.nodes[leaf]; n.used != 0 { // in a tree it is
-			return pos(leaf, lowest(n.used))
-		}
+	if n.next == none {
+		return NoPos
 	}
-	return NoPos
+	return pos(n.next, lowest(x.nodes[n.next].used))
 }
 
 // Prev returns the place before p, NoPos before the first. O(1).
-func (x *Index) Prev(p Pos) Pos { return x.until(uint32(p)>>fanoutLog2, uint32(p)&slotMask) }
+func (x *Index) Prev(p Pos) Pos {
+	if x.row.width != 0 {
+		return x.row.until(rowSlot(p))
+	}
+	return x.until(uint32(p)>>fanoutLog2, uint32(p)&slotMask)
+}
 
 // until returns the place of the last block before a slot of a leaf, which may
 // be fanout.
@@ -238,13 +264,10 @@ func (x *Index) until(leaf, slot uint32) Pos {
 	if rest := n.used & (1<<slot - 1); rest != 0 {
 		return pos(leaf, highest(rest))
 	}
-	for n.prev != none {
-		leaf = n.prev
-		if n = &x.nodes[leaf]; n.used != 0 {
-			return pos(leaf, highest(n.used))
-		}
+	if n.prev == none {
+		return NoPos
 	}
-	return NoPos
+	return pos(n.prev, highest(x.nodes[n.prev].used))
 }
 
 // firstInTree is FirstFit where there is no row.
@@ -256,6 +279,13 @@ func (x *Index) firstInTree(want uint32) Pos {
 		return NoPos
 	}
 	return x.descend(x.root, x.height, want)
+}
+
+func (x *Index) walkTree(want uint32) (p Pos, passed uint64) {
+	if p = x.firstInTree(want); p != NoPos {
+		passed = uint64(x.Rank(p))
+	}
+	return p, passed
 }
 
 // descend returns the first fit below node n, level levels above the leaves.
@@ -278,7 +308,7 @@ func (x *Index) descend(n, level, want uint32) Pos {
 // NoPos if there is none up to the end of the list. O(log blocks).
 func (x *Index) FirstFitFrom(p Pos, want uint32) Pos {
 	if x.row.width != 0 {
-		return x.firstInRow(rowSlot(p), want)
+		return x.firstFromSlot(rowSlot(p), want)
 	}
 	if want > x.largest {
 		return NoPos
@@ -314,11 +344,11 @@ func (x *Index) FirstFitFrom(p Pos, want uint32) Pos {
 
 // Rank returns the number of blocks before p. O(log blocks).
 func (x *Index) Rank(p Pos) int {
+	if x.row.width != 0 {
+		return x.row.rank(rowSlot(p))
+	}
 	n := uint32(p) >> fanoutLog2
 	rank := uint32(bits.OnesCount64(x.nodes[n].used & (1<<(p&slotMask) - 1)))
-	if x.row.width != 0 {
-		return int(rank) + int(x.row.before>>((n-1)%rowLeaves*16)&0xffff)
-	}
 	for n != x.root {
 		p = x.nodes[n].above
 		n = uint32(p) >> fanoutLog2
@@ -329,16 +359,14 @@ func (x *Index) Rank(p Pos) int {
 
 // From returns the place of the first block with a key of at least key, in the
 // order ByKey; NoPos if there is none. O(log blocks).
-func (x *Index) From(key uint32) Pos { return x.lowerBound(0, key) }
+func (x *Index) From(key uint32) Pos {
+	if x.row.width != 0 {
+		return x.row.from(x.row.search(key))
+	}
+	return x.lowerBound(0, key)
+}
 
 func (x *Index) lowerBound(size, key uint32) Pos {
-	if x.row.width != 0 {
-		slot := x.searchRow(key)
-		if slot == x.row.width*fanout {
-			return NoPos
-		}
-		return x.from(rowLeaf(slot), slot&slotMask)
-	}
 	want := x.sortKey(size, key)
 	leaf := x.seek(want)
 	return x.from(leaf, x.search(&x.nodes[leaf], want))
@@ -359,17 +387,17 @@ func (x *Index) search(n *node, want uint64) uint32 {
 	if x.bySize() {
 		return n.searchBySize(want)
 	}
-	return n.searchByKey(want)
+	return searchByKey(&n.key, want)
 }
 
-// searchByKey returns how many slots, gaps included, have a key below want.
+// searchByKey returns how many of the keys of a leaf, gaps included, are below
+// want.
 //
 // It adds up comparisons, first of the last slot of each run of searchRun but
 // one, then of the slots of one run, and has no branch that depends on keys:
 // nothing could predict it, and a wrong guess costs as much as all comparisons
 // of a run.
-func (n *node) searchByKey(want uint64) uint32 {
-	k := &n.key
+func searchByKey(k *[fanout]uint32, want uint64) uint32 {
 	run := less(uint64(k[7]), want) + less(uint64(k[15]), want) + less(uint64(k[23]), want) +
 		less(uint64(k[31]), want) + less(uint64(k[39]), want) + less(uint64(k[47]), want) +
 		less(uint64(k[55]), want)

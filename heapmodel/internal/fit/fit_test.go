@@ -97,9 +97,6 @@ func (p *pair) remove(at int) {
 	p.x.Remove(p.x.Find(e.id))
 	p.idle = append(p.idle, e.id)
 	delete(p.used, e.key)
-	if p.table.Nodes[e.id].X != 0 {
-		p.t.Fatalf("block %d is out of the index and X is %d", e.id, p.table.Nodes[e.id].X)
-	}
 }
 
 // update gives item at a new size and a key that keeps its place in the order
@@ -135,6 +132,9 @@ func (p *pair) queries(want, key uint32, at int) {
 		p.t.Fatalf("Largest: got %d, want %d", x.Largest(), l.largest())
 	}
 	p.same(fmt.Sprintf("FirstFit(%d)", want), x.FirstFit(want), l.firstFit(0, want))
+	if got, passed := x.Walk(want); got != x.FirstFit(want) || got != NoPos && passed != uint64(x.Rank(got)) {
+		p.t.Fatalf("Walk(%d): got %#x and %d, FirstFit %#x", want, got, passed, x.FirstFit(want))
+	}
 	p.same("First", x.First(), min(0, len(l.items)-1))
 	p.same("Last", x.Last(), len(l.items)-1)
 	if l.order == ByKey {
@@ -385,18 +385,16 @@ func TestCheckFindsDamage(t *testing.T) {
 // TestCheckFindsDamageInRow is that for a short list.
 func TestCheckFindsDamageInRow(t *testing.T) {
 	damage := map[string]func(x *Index){
-		"key":     func(x *Index) { x.nodes[x.Last()>>fanoutLog2].key[x.Last()&slotMask] = 0 },
-		"size":    func(x *Index) { x.nodes[x.First()>>fanoutLog2].size[x.First()&slotMask] += 1000 },
+		"key":     func(x *Index) { x.row.key[rowSlot(x.Last())] = 0 },
+		"size":    func(x *Index) { x.row.size[rowSlot(x.First())] += 1000 },
 		"class":   func(x *Index) { x.row.setClass(rowSlot(x.Last()), 9) },
 		"before":  func(x *Index) { x.row.before += 1 << 32 },
 		"front":   func(x *Index) { x.row.front = rowSlot(x.First()) + 1 },
-		"end":     func(x *Index) { x.row.class[x.row.width*fanout/8] = 0 },
 		"width":   func(x *Index) { x.row.width /= 2 },
-		"link":    func(x *Index) { x.nodes[x.last].prev = none },
 		"length":  func(x *Index) { x.length++ },
 		"largest": func(x *Index) { x.largest++ },
 		"bound":   func(x *Index) { x.largest, x.row.loose = x.largest-1, true },
-		"bitmap":  func(x *Index) { x.nodes[1].used &= x.nodes[1].used - 1 },
+		"bitmap":  func(x *Index) { x.row.used[0] &= x.row.used[0] - 1 },
 		"record":  func(x *Index) { id, _ := x.At(x.Last()); x.table.Nodes[id].X++ },
 	}
 	for name, harm := range damage {

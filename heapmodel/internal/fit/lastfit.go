@@ -1,7 +1,5 @@
 package fit
 
-import "math/bits"
-
 // LastFit returns the place of the last block of at least want granules, not
 // zero, in the order ByKey; NoPos if none is that large: what a walk from the
 // end of the list finds first. O(log blocks).
@@ -24,22 +22,4 @@ func (x *Index) LastFit(want uint32) Pos {
 		}
 		n = nd.ref[i&slotMask]
 	}
-}
-
-// lastInRow is LastFit in a row.
-func (x *Index) lastInRow(want uint32) Pos {
-	pattern := classOf(want) * ones
-	for w := x.row.width * (fanout / 8); w > 0; w-- {
-		hits := ((x.row.class[w-1] | tops) - pattern) & tops
-		for hits != 0 {
-			at := uint32(bits.Len64(hits)) - 1 // the top bit of the last byte that is left
-			slot := (w-1)*8 + at/8
-			if want < exactClass || x.nodes[rowLeaf(slot)].size[slot&slotMask] >= want {
-				return rowPos(slot)
-			}
-			hits &^= 1 << at
-		}
-	}
-	x.tighten()
-	return NoPos
 }

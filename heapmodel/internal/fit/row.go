@@ -7,34 +7,44 @@ import (
 )
 
 // A row is what an index in the order ByKey is while it has few blocks: up to
-// rowLeaves leaves, nodes 1, 2 and so on, with no inner nodes above them, so
-// that a change touches one leaf and nothing else. Slots are counted through
-// all of its leaves, gaps spread over them.
+// rowLeaves leaves with no inner nodes above them, so that a change touches one
+// place and nothing else. Slots are counted through all leaves, gaps spread
+// over them.
 //
 //	used    1..11.1. .1.1.... ...      bitmaps of the leaves
-//	class   5002203. .1.4....          size classes, a byte each, eight in a word
+//	class   5002203. .1.4....          size classes, a byte each
 //	before  0        5                 blocks in the leaves before each
 //
-// A search looks at eight size classes at once, and a rank is the sum of two
-// numbers, whatever there is in the row. Both take hardly a branch that depends
-// on blocks: lists of a few dozen blocks are those of small heaps, where a wrong
-// guess of a branch costs as much as a walk past a dozen blocks.
+// A search looks at the size classes of a leaf at once, and a rank is the sum
+// of two numbers, whatever there is in the row. Both take hardly a branch that
+// depends on blocks: lists of a few dozen blocks are those of small heaps,
+// where a wrong guess of a branch costs as much as sixty instructions.
 type row struct {
-	width  uint32               // leaves; 0: there is no row but a tree
-	front  uint32               // slot below which all are gaps with key 0
-	loose  bool                 // Index.largest may be more than the largest size
-	before uint64               // by leaf, 16 bits each: blocks in the leaves before
-	class  [2 * rowWords]uint64 // the word behind those of the row ends searches
+	width  uint32            // leaves; 0: there is no row but a tree
+	front  uint32            // slot below which all are gaps with key 0
+	loose  bool              // Index.largest may be more than the largest size
+	before uint64            // by leaf, 16 bits each: blocks in the leaves before
+	used   [rowLeaves]uint64 // bitmaps of the slots that are not gaps
+	// The class of slot i of a leaf, and its top bit, is byte i/8 of word i%8.
+	class [rowSlots / 8]uint64
+	// In a gap, keys lie between those of the blocks beside it, and the size is
+	// zero. Behind the leaves, keys are noKey.
+	key  [rowSlots]uint32
+	size [rowSlots]uint32
+	ref  [rowSlots]uint32
 }
 
 const (
 	rowLeaves = 4
 	rowSlots  = rowLeaves * fanout
-	rowWords  = rowSlots / 8
+	rowMask   = rowSlots - 1
 	rowMost   = 216 // blocks, from which on there is a tree
 	rowAgain  = 96  // blocks, below which there is a row again
 	packed    = 8   // blocks at an end of the list that are moved for one beyond
 )
+
+// noKey is above all keys.
+const noKey = ^uint32(0)
 
 // Size classes are less than 128. Those below exactClass are sizes, a gap's is
 // zero, and from exactClass on there are two to a power of two.
@@ -44,82 +54,157 @@ const (
 	tops       = ones << 7
 )
 
-func classOf(size uint32) uint64 {
-	if size < exactClass {
-		return uint64(size)
+// classShift and classBase give the class of a size by the bits that it has
+// above those of exact classes.
+var classShift, classBase = func() (shift, base [32]uint8) {
+	for b := uint8(1); b <= 26; b++ {
+		shift[b], base[b] = b+4, 60+2*b
 	}
-	log2 := uint32(bits.Len32(size)) - 1
-	return uint64(exactClass + 2*(log2-6) + size>>((log2-1)&31)&1)
+	return shift, base
+}()
+
+func classOf(size uint32) uint64 {
+	above := bits.Len32(size/exactClass) & 31
+	return uint64(size>>(classShift[above]&31)) + uint64(classBase[above])
 }
 
 func (r *row) setClass(slot uint32, class uint64) {
-	word := &r.class[slot/8&(rowWords-1)]
-	shift := slot % 8 * 8
-	*word = *word&^(0xff<<shift) | class<<shift
+	word := &r.class[classWord(slot)]
+	shift := int(slot & 0x38)
+	*word = bits.RotateLeft64(bits.RotateLeft64(*word, -shift)&^0xff|class|0x80, shift)
 }
 
+// classAt is the reverse of setClass.
 func (r *row) classAt(slot uint32) uint64 {
-	return r.class[slot/8&(rowWords-1)] >> (slot % 8 * 8) & 0xff
+	return r.class[classWord(slot)] >> (slot & 0x38) & 0x7f
+}
+
+// classWord returns the index of the word with the class of a slot.
+func classWord(slot uint32) uint32 { return slot&(rowMask&^slotMask)/8 | slot%8 }
+
+// hits returns a bitmap of the slots of a leaf with at least the class in each
+// byte of pattern.
+func (r *row) hits(leaf uint32, pattern uint64) uint64 {
+	c := (*[8]uint64)(r.class[leaf%rowLeaves*8:])
+	// The top bit of each byte stays where its class is not less.
+	return (c[0]-pattern)&tops>>7 | (c[1]-pattern)&tops>>6 | (c[2]-pattern)&tops>>5 | (c[3]-pattern)&tops>>4 |
+		(c[4]-pattern)&tops>>3 | (c[5]-pattern)&tops>>2 | (c[6]-pattern)&tops>>1 | (c[7]-pattern)&tops
 }
 
 // count adds to the number of blocks before the leaves behind that of a slot.
 func (r *row) count(slot uint32, add uint64) {
-	r.before += add * 0x0001_0001_0001_0000 << (slot / fanout % rowLeaves * 16)
+	r.before += add * 0x0001_0001_0001_0000 << (slot / fanout * 16 & 63)
 }
 
-// rowPos returns the place of a slot of the row, rowSlot is its reverse, and
-// rowLeaf returns the leaf of a slot.
-func rowPos(slot uint32) Pos     { return Pos(slot + fanout) }
-func rowSlot(p Pos) uint32       { return uint32(p) - fanout }
-func rowLeaf(slot uint32) uint32 { return slot/fanout + 1 }
+// rowPos returns the place of a slot of the row, rowSlot is its reverse.
+func rowPos(slot uint32) Pos { return Pos(slot + fanout) }
+
+func rowSlot(p Pos) uint32 { return uint32(p) - fanout }
+
+// end returns the slot behind the leaves.
+func (r *row) end() uint32 { return r.width * fanout }
+
+// from returns the place of the first block at or after a slot, which may be
+// the end of the row.
+func (r *row) from(slot uint32) Pos {
+	for ; slot < r.end(); slot = (slot/fanout + 1) * fanout {
+		if rest := r.used[slot/fanout%rowLeaves] >> (slot & slotMask); rest != 0 {
+			return rowPos(slot + lowest(rest))
+		}
+	}
+	return NoPos
+}
+
+// until returns the place of the last block before a slot.
+func (r *row) until(slot uint32) Pos {
+	for ; slot > 0; slot = (slot - 1) / fanout * fanout {
+		last := slot - 1
+		if rest := r.used[last/fanout%rowLeaves] << (^last & slotMask); rest != 0 {
+			return rowPos(last - uint32(bits.LeadingZeros64(rest)))
+		}
+	}
+	return NoPos
+}
+
+// rank returns the number of blocks before a slot.
+func (r *row) rank(slot uint32) int {
+	below := r.used[slot/fanout%rowLeaves] & (1<<(slot&slotMask) - 1)
+	return bits.OnesCount64(below) + int(r.before>>(slot/fanout*16&63)&0xffff)
+}
 
 // FirstFit returns the place of the first block of at least want granules, not
 // zero, in the index's order; NoPos if none is that large. O(log blocks).
 func (x *Index) FirstFit(want uint32) Pos {
-	r := &x.row
-	if r.width == 0 {
+	if x.row.width == 0 {
 		return x.firstInTree(want)
 	}
-	if want > x.largest {
-		return NoPos
-	}
-	pattern := classOf(want) * ones
-	w := r.front / 8 % (2 * rowWords)
-	// The top bit of each byte stays where its class is not less.
-	hits := ((r.class[w] | tops) - pattern) & tops
-	for hits == 0 {
-		w = (w + 1) % (2 * rowWords) // not past the word that ends searches
-		hits = ((r.class[w] | tops) - pattern) & tops
-	}
-	slot := w*8 + uint32(bits.TrailingZeros64(hits))/8
-	if slot >= r.width*fanout {
-		x.tighten()
-		return NoPos
-	}
-	if want >= exactClass && x.nodes[rowLeaf(slot)].size[slot&slotMask] < want {
-		return x.firstInRow(slot+1, want) // it is of the class, but smaller
-	}
-	return rowPos(slot)
+	p, _ := x.Walk(want)
+	return p
 }
 
-// firstInRow is FirstFit from a slot on, which may be the end of the row.
-func (x *Index) firstInRow(slot, want uint32) Pos {
+// Walk is FirstFit and the Rank of what it finds: how many blocks a walk of the
+// list passes before.
+func (x *Index) Walk(want uint32) (p Pos, passed uint64) {
+	r := &x.row
+	if r.width == 0 {
+		return x.walkTree(want)
+	}
+	if want > x.largest {
+		return NoPos, 0
+	}
+	pattern := classOf(want) * ones
+	for leaf := range r.width {
+		c := (*[8]uint64)(r.class[leaf%rowLeaves*8:])
+		// This is r.hits, which Go does not inline.
+		hits := (c[0]-pattern)&tops>>7 | (c[1]-pattern)&tops>>6 | (c[2]-pattern)&tops>>5 | (c[3]-pattern)&tops>>4 |
+			(c[4]-pattern)&tops>>3 | (c[5]-pattern)&tops>>2 | (c[6]-pattern)&tops>>1 | (c[7]-pattern)&tops
+		for ; hits != 0; hits &= hits - 1 {
+			s := leaf*fanout + lowest(hits)
+			if r.size[s&rowMask] >= want { // it may be of the class, but smaller
+				below := r.used[leaf%rowLeaves] & ((hits ^ (hits - 1)) >> 1)
+				return rowPos(s), uint64(bits.OnesCount64(below)) + r.before>>(leaf*16&63)&0xffff
+			}
+		}
+	}
+	x.tighten()
+	return NoPos, 0
+}
+
+// firstFromSlot is FirstFit from a slot on, which may be the end of the row.
+func (x *Index) firstFromSlot(slot, want uint32) Pos {
 	if want > x.largest {
 		return NoPos
 	}
+	r := &x.row
 	pattern := classOf(want) * ones
-	end := x.row.width * (fanout / 8)
-	passed := slot % 8 * 8
-	for w := slot / 8; w < end; w++ {
-		hits := ((x.row.class[w%rowWords] | tops) - pattern) & tops >> passed << passed
-		for ; hits != 0; hits &= hits - 1 {
-			s := w*8 + uint32(bits.TrailingZeros64(hits))/8
-			if want < exactClass || x.nodes[rowLeaf(s)].size[s&slotMask] >= want {
+	passed := slot & slotMask
+	for leaf := slot / fanout; leaf < r.width; leaf++ {
+		for hits := r.hits(leaf, pattern) >> passed << passed; hits != 0; hits &= hits - 1 {
+			s := leaf*fanout + lowest(hits)
+			if r.size[s&rowMask] >= want {
 				return rowPos(s)
 			}
 		}
 		passed = 0
 	}
+	return NoPos
+}
+
+// lastInRow is LastFit in a row.
+func (x *Index) lastInRow(want uint32) Pos {
+	r := &x.row
+	pattern := classOf(want) * ones
+	for leaf := r.width; leaf > 0; leaf-- {
+		for hits := r.hits(leaf-1, pattern); hits != 0; {
+			i := highest(hits)
+			s := (leaf-1)*fanout + i
+			if r.size[s&rowMask] >= want {
+				return rowPos(s)
+			}
+			hits &^= 1 << i
+		}
+	}
+	x.tighten()
 	return NoPos
 }
 
@@ -129,34 +214,28 @@ func (x *Index) tighten() {
 		return
 	}
 	x.row.loose, x.largest = false, 0
-	for n := uint32(1); n <= x.row.width; n++ {
-		x.largest = max(x.largest, x.nodes[n].largest())
+	for _, size := range x.row.size[:x.row.end()] {
+		x.largest = max(x.largest, size)
 	}
 }
 
-// riseInRow makes Index.largest at least size.
-func (x *Index) riseInRow(size uint32) {
+// resize notes that a block of one size became one of another; zero is none.
+func (x *Index) resize(was, size uint32) {
 	if size >= x.largest {
 		x.largest, x.row.loose = size, false
-	}
-}
-
-// sinkInRow notes that a block of a size got smaller or went away.
-func (x *Index) sinkInRow(was uint32) {
-	if was == x.largest {
+	} else if was == x.largest {
 		x.row.loose = true
 	}
 }
 
-// searchRow returns how many slots of the row, gaps included, have a key below
-// the given one.
-func (x *Index) searchRow(key uint32) uint32 {
-	leaves := x.nodes[1 : x.row.width+1]
+// search returns how many slots of the row, gaps included, have a key below the
+// given one.
+func (r *row) search(key uint32) uint32 {
 	k, leaf := uint64(key), uint32(0)
-	for n := 1; n < len(leaves); n++ {
-		leaf += less(uint64(leaves[n].key[0]), k)
+	for s := uint32(fanout); s < r.end(); s += fanout {
+		leaf += less(uint64(r.key[s&rowMask]), k)
 	}
-	return leaf*fanout + leaves[leaf].searchByKey(k)
+	return leaf*fanout + searchByKey((*[fanout]uint32)(r.key[leaf%rowLeaves*fanout:]), k)
 }
 
 // Insert adds a block that is not in the index and returns its place. O(log
@@ -169,37 +248,40 @@ func (x *Index) Insert(id blocks.ID, key, size uint32) Pos {
 		x.plant()
 		return x.insertInTree(id, key, size)
 	}
-	slot := x.row.front - 1
-	if slot >= x.row.width*fanout-1 || key > x.nodes[rowLeaf(slot+1)].key[(slot+1)&slotMask] {
+	r := &x.row
+	slot := r.front - 1
+	if slot >= r.end()-1 || key > r.key[(slot+1)&rowMask] {
 		slot = x.gapInRow(key)
 	}
-	x.row.front = min(x.row.front, slot)
-	n := &x.nodes[rowLeaf(slot)]
-	n.fill(slot, key, size, id)
+	r.front = min(r.front, slot)
+	r.used[slot/fanout%rowLeaves] |= 1 << (slot & slotMask)
+	i := slot & rowMask
+	r.key[i], r.size[i], r.ref[i] = key, size, id
 	x.table.Nodes[id].X = uint32(rowPos(slot))
-	x.row.setClass(slot, classOf(size))
-	x.row.count(slot, 1)
+	r.setClass(slot, classOf(size))
+	r.count(slot, 1)
 	x.length++
-	x.riseInRow(size)
+	x.resize(0, size)
 	return rowPos(slot)
 }
 
 // gapInRow returns a gap in which the key is in order.
 func (x *Index) gapInRow(key uint32) uint32 {
+	r := &x.row
 	for {
-		at := x.searchRow(key)
-		n := rowLeaf(at)
-		if at%fanout == 0 && at > 0 && (n > x.row.width || x.nodes[n-1].used>>slotMask == 0) {
-			n--
+		at := r.search(key)
+		leaf := at / fanout
+		if at&slotMask == 0 && at > 0 && (leaf == r.width || r.used[(leaf-1)%rowLeaves]>>slotMask == 0) {
+			leaf--
 		}
-		nd := &x.nodes[n]
-		i := at - (n-1)*fanout
-		right := uint32(bits.TrailingZeros64(^nd.used >> i))          // blocks from i to the next gap
-		left := uint32(bits.LeadingZeros64(^nd.used << (fanout - i))) // and below i
+		gaps := ^r.used[leaf%rowLeaves]
+		i := at - leaf*fanout
+		right := uint32(bits.TrailingZeros64(gaps >> i))          // blocks from i to the next gap
+		left := uint32(bits.LeadingZeros64(gaps << (fanout - i))) // and below i
 		if right == 0 || left == 0 {
 			return at - min(right, 1)
 		}
-		if slot, ok := x.makeGap(nd, at, left, right); ok {
+		if slot, ok := x.makeGap(at, left, right); ok {
 			return slot
 		}
 	}
@@ -208,12 +290,12 @@ func (x *Index) gapInRow(key uint32) uint32 {
 // makeGap returns a gap for a block in front of slot at, where there is none
 // but behind so many blocks to the left or to the right, 64 if there is none in
 // the leaf. If they are too many, ok is false, and there are new gaps.
-func (x *Index) makeGap(nd *node, at, left, right uint32) (slot uint32, ok bool) {
+func (x *Index) makeGap(at, left, right uint32) (slot uint32, ok bool) {
 	switch {
 	case at == 0 && right > packed:
 		x.spread(high)
 		return 0, false
-	case at == x.row.width*fanout && left > packed:
+	case at == x.row.end() && left > packed:
 		x.spread(low)
 		return 0, false
 	case min(left, right) == fanout:
@@ -222,28 +304,38 @@ func (x *Index) makeGap(nd *node, at, left, right uint32) (slot uint32, ok bool)
 	case right <= left:
 		// [at][b][gap] -> [gap][at][b]
 		for to := at + right; to > at; to-- {
-			x.moveInRow(nd, to-1, to)
+			x.moveInRow(to-1, to)
 		}
+		x.vacateInRow(at)
 		return at, true
 	}
 	// [gap][a][b] at -> [a][b][gap]
-	for to := at - left - 1; to+1 < at; to++ {
-		x.moveInRow(nd, to+1, to)
+	to := at - left - 1
+	x.row.front = min(x.row.front, to)
+	for ; to+1 < at; to++ {
+		x.moveInRow(to+1, to)
 	}
+	x.vacateInRow(at - 1)
 	return at - 1, true
 }
 
-// moveInRow moves an entry to the gap beside it, in the same leaf.
-func (x *Index) moveInRow(nd *node, from, to uint32) {
-	x.row.setClass(to, x.row.classAt(from))
-	x.row.setClass(from, 0)
-	x.row.front = min(x.row.front, to)
-	i, j := from&slotMask, to&slotMask
-	ref := nd.ref[i]
-	nd.key[j], nd.size[j], nd.ref[j] = nd.key[i], nd.size[i], ref
-	nd.size[i] = 0
-	nd.used ^= 1<<i | 1<<j
+// moveInRow copies an entry to the slot beside it.
+func (x *Index) moveInRow(from, to uint32) {
+	r := &x.row
+	i, j := from&rowMask, to&rowMask
+	size, ref := r.size[i], r.ref[i]
+	r.key[j], r.size[j], r.ref[j] = r.key[i], size, ref
+	r.used[to/fanout%rowLeaves] |= 1 << (to & slotMask)
+	r.setClass(to, classOf(size))
 	x.table.Nodes[ref].X = uint32(rowPos(to))
+}
+
+// vacateInRow makes a gap of a slot.
+func (x *Index) vacateInRow(slot uint32) {
+	r := &x.row
+	r.used[slot/fanout%rowLeaves] &^= 1 << (slot & slotMask)
+	r.size[slot&rowMask] = 0
+	r.setClass(slot, 0)
 }
 
 // Remove takes the block at p out. O(log blocks).
@@ -252,20 +344,16 @@ func (x *Index) Remove(p Pos) {
 		x.removeInTree(p)
 		return
 	}
+	r := &x.row
 	slot := rowSlot(p)
-	n, i := &x.nodes[rowLeaf(slot)], slot&slotMask
-	x.sinkInRow(n.size[i])
-	x.table.Nodes[n.ref[i]].X = 0
-	n.used &^= 1 << i
-	n.size[i] = 0
-	x.row.setClass(slot, 0)
-	x.row.count(slot, ^uint64(0))
+	x.resize(r.size[slot&rowMask], 0)
+	x.vacateInRow(slot)
+	r.count(slot, ^uint64(0))
 	x.length--
 	switch {
-	case x.length < x.row.width*(fanout/4) && x.row.width > 1:
-		x.row.width /= 2
-		x.respread(even, x.row.width*2)
-	case slot == x.row.front:
+	case x.length < r.width*(fanout/4) && r.width > 1:
+		x.respread(even, r.width/2)
+	case slot == r.front:
 		x.retreat()
 	}
 }
@@ -273,15 +361,13 @@ func (x *Index) Remove(p Pos) {
 // retreat moves the front of the row up to its first block, so that what is
 // pushed on a LIFO list comes to where what was popped had been.
 func (x *Index) retreat() {
-	s, end := x.row.front, x.row.width*fanout
-	for ; s < end; s++ {
-		n := &x.nodes[rowLeaf(s)]
-		if n.used>>(s&slotMask)&1 != 0 {
+	r := &x.row
+	for ; r.front < r.end(); r.front++ {
+		if r.used[r.front/fanout%rowLeaves]>>(r.front&slotMask)&1 != 0 {
 			break
 		}
-		n.key[s&slotMask] = 0
+		r.key[r.front&rowMask] = 0
 	}
-	x.row.front = s
 }
 
 // Update puts block id, with a new key and size, in the place of the block at
@@ -293,34 +379,25 @@ func (x *Index) Update(p Pos, id blocks.ID, key, size uint32) {
 		x.updateInTree(p, id, key, size)
 		return
 	}
+	r := &x.row
 	slot := rowSlot(p)
-	n, i := &x.nodes[rowLeaf(slot)], slot&slotMask
-	x.sinkInRow(n.size[i])
-	x.riseInRow(size)
-	x.table.Nodes[n.ref[i]].X = 0
+	i := slot & rowMask
+	x.resize(r.size[i], size)
 	x.table.Nodes[id].X = uint32(p)
-	n.key[i], n.size[i], n.ref[i] = key, size, id
-	x.row.setClass(slot, classOf(size))
-	if i == 0 || i == slotMask || n.key[i-1] > key || n.key[i+1] < key {
-		x.order(slot, key)
+	r.key[i], r.size[i], r.ref[i] = key, size, id
+	r.setClass(slot, classOf(size))
+	if slot-1 >= rowSlots-2 || r.key[(i-1)&rowMask] > key || r.key[(i+1)&rowMask] < key {
+		r.order(slot, key)
 	}
 }
 
 // order sees to it that the gaps beside a block stay in order.
-func (x *Index) order(slot, key uint32) {
-	for s := slot + 1; s < x.row.width*fanout; s++ {
-		k := &x.nodes[rowLeaf(s)].key[s&slotMask]
-		if *k >= key {
-			break
-		}
-		*k = key
+func (r *row) order(slot, key uint32) {
+	for s := slot + 1; s < r.end() && r.key[s&rowMask] < key; s++ {
+		r.key[s&rowMask] = key
 	}
-	for s := slot; s > 0; s-- {
-		k := &x.nodes[rowLeaf(s-1)].key[(s-1)&slotMask]
-		if *k <= key {
-			break
-		}
-		*k = key
+	for s := slot; s > 0 && r.key[(s-1)&rowMask] > key; s-- {
+		r.key[(s-1)&rowMask] = key
 	}
 }
 
@@ -328,50 +405,44 @@ func (x *Index) order(slot, key uint32) {
 func (x *Index) spread(l layout) {
 	width := x.row.width
 	if x.length >= width*(fanout*3/4) && width < rowLeaves {
-		x.row.width *= 2
+		width *= 2
 	}
 	x.respread(l, width)
 }
 
-// respread lays the blocks of the first so many leaves out in the row.
-func (x *Index) respread(l layout, leaves uint32) {
+// respread lays the blocks of the row out in so many leaves.
+func (x *Index) respread(l layout, width uint32) {
 	var h rowHoard
-	for n := uint32(1); n <= leaves; n++ {
-		h.take(&x.nodes[n])
+	r := &x.row
+	for p := r.from(0); p != NoPos; p = r.from(rowSlot(p) + 1) {
+		i := rowSlot(p) & rowMask
+		h.add(r.key[i], r.size[i], r.ref[i])
 	}
+	r.width = width
 	x.lay(&h, l)
 }
 
-// rowHoard holds the blocks of a row while they are laid out anew.
+// rowHoard holds blocks in order while they are laid out anew.
 type rowHoard struct {
 	key, size, ref [rowSlots]uint32
 	count          uint32
 }
 
-func (h *rowHoard) take(n *node) {
-	for rest := n.used; rest != 0; rest &= rest - 1 {
-		i, c := lowest(rest)&slotMask, h.count%rowSlots
-		h.key[c], h.size[c], h.ref[c] = n.key[i], n.size[i], n.ref[i]
-		h.count++
-	}
+func (h *rowHoard) add(key, size, ref uint32) {
+	c := h.count & rowMask
+	h.key[c], h.size[c], h.ref[c] = key, size, ref
+	h.count++
 }
 
 // lay makes the blocks of a hoard those of the row.
 func (x *Index) lay(h *rowHoard, l layout) {
 	r := &x.row
-	for uint32(len(x.nodes)) <= r.width {
-		x.takeNode()
-	}
-	for n := uint32(1); n <= r.width; n++ {
-		nd := &x.nodes[n]
-		nd.used, nd.prev, nd.next = 0, n-1, n+1
-	}
-	x.nodes[r.width].next = none
-	x.first, x.last = 1, r.width
-	end := r.width * fanout
+	end := r.end()
 	r.before, r.front = 0, end/2 // the front of an empty row
-	r.class = [2 * rowWords]uint64{}
-	r.class[r.width*(fanout/8)%(2*rowWords)] = ^uint64(tops)
+	r.used, r.size = [rowLeaves]uint64{}, [rowSlots]uint32{}
+	for i := range r.class {
+		r.class[i] = tops
+	}
 	s := uint32(0) // the slot after the block before
 	for i := range h.count {
 		slot := i
@@ -381,7 +452,7 @@ func (x *Index) lay(h *rowHoard, l layout) {
 		case high:
 			slot = i + end - h.count
 		}
-		c := i % rowSlots
+		c := i & rowMask
 		key := uint32(0) // of the gaps below the first block
 		if i == 0 {
 			r.front = slot
@@ -389,59 +460,52 @@ func (x *Index) lay(h *rowHoard, l layout) {
 			key = h.key[c]
 		}
 		for ; s < slot; s++ {
-			x.nodes[rowLeaf(s)].setGap(s, key)
+			r.key[s&rowMask] = key
 		}
 		s++
-		x.nodes[rowLeaf(slot)].fill(slot, h.key[c], h.size[c], h.ref[c])
+		r.used[slot/fanout%rowLeaves] |= 1 << (slot & slotMask)
+		j := slot & rowMask
+		r.key[j], r.size[j], r.ref[j] = h.key[c], h.size[c], h.ref[c]
 		x.table.Nodes[h.ref[c]].X = uint32(rowPos(slot))
 		r.setClass(slot, classOf(h.size[c]))
 		r.count(slot, 1)
 	}
 	if h.count == 0 {
 		for ; s < r.front; s++ {
-			x.nodes[rowLeaf(s)].setGap(s, 0)
+			r.key[s&rowMask] = 0
 		}
 	}
-	for ; s < end; s++ {
-		x.nodes[rowLeaf(s)].setGap(s, ^uint32(0))
+	for ; s < rowSlots; s++ {
+		r.key[s&rowMask] = noKey
 	}
 }
 
-func (n *node) setGap(slot, key uint32) {
-	n.key[slot&slotMask], n.size[slot&slotMask] = key, 0
-}
-
-// plant makes a tree of a row of all its leaves.
+// plant makes a tree of a row.
 func (x *Index) plant() {
-	x.tighten()
-	x.respread(even, x.row.width)
-	root, t := x.takeNode(), x.takeTally()
-	nd := &x.nodes[root]
-	nd.tally = t
-	slot := uint32(0)
-	for n := uint32(1); n <= x.row.width; n++ {
-		leaf := &x.nodes[n]
-		key := leaf.key[lowest(leaf.used)&slotMask]
-		if n == 1 {
-			key = 0
-		}
-		nd.fill(slot, key, leaf.largest(), n)
-		x.tallies[t].add(slot, uint32(bits.OnesCount64(leaf.used)))
-		leaf.above = pos(root, slot)
-		slot++
+	var h rowHoard
+	r := &x.row
+	for p := r.from(0); p != NoPos; p = r.from(rowSlot(p) + 1) {
+		i := rowSlot(p) & rowMask
+		h.add(r.key[i], r.size[i], r.ref[i])
 	}
-	x.root, x.height = root, 1
-	x.row.width = 0
+	x.clear()
+	for i := range h.count {
+		x.insertInTree(h.ref[i&rowMask], h.key[i&rowMask], h.size[i&rowMask])
+	}
 }
 
 // fell makes a row of a tree that has few blocks.
 func (x *Index) fell() {
 	var h rowHoard
 	for n := x.first; n != none; n = x.nodes[n].next {
-		h.take(&x.nodes[n])
+		nd := &x.nodes[n]
+		for rest := nd.used; rest != 0; rest &= rest - 1 {
+			i := lowest(rest) & slotMask
+			h.add(nd.key[i], nd.size[i], nd.ref[i])
+		}
 	}
 	length, largest := x.length, x.largest
-	x.reset()
+	x.clear()
 	x.length, x.largest = length, largest
 	x.row.width = rowLeaves
 	x.lay(&h, even)

@@ -63,18 +63,23 @@ func (x *Index) dropTally(t uint32) {
 	x.spareTally = t + 1
 }
 
-// reset makes the index a single empty leaf and keeps its memory.
+// reset makes the index empty and keeps its memory.
 func (x *Index) reset() {
+	x.clear()
+	if !x.bySize() {
+		x.row.width = 1
+		x.lay(&rowHoard{}, even)
+	}
+}
+
+// clear makes the index a tree of a single empty leaf.
+func (x *Index) clear() {
 	x.nodes, x.tallies = x.nodes[:1], x.tallies[:0]
 	x.spare, x.spareTally = none, 0
 	x.height, x.largest, x.length = 0, 0, 0
 	x.root = x.takeNode()
 	x.first, x.last = x.root, x.root
-	x.row = row{}
-	if !x.bySize() {
-		x.row.width = 1
-		x.lay(&rowHoard{}, even)
-	}
+	x.row.width, x.row.loose = 0, false
 }
 
 // siblings returns the nodes to both sides of a node in its parent.
