@@ -19,14 +19,17 @@ type heap struct {
 	shift     uint // log2 of a word
 	least     uint32
 	beside    uint32 // words of a chunk beside its payload
+	pad       uint32 // most words between its header and its payload
 	limit     uint64 // bytes
 	head, end blocks.ID
 }
 
 func (h *heap) bytes(words uint32) uint64 { return uint64(words) << (h.shift & 63) }
 
+func (h *heap) words(bytes uint64) uint32 { return uint32(bytes >> (h.shift & 63)) }
+
 func (h *heap) up(bytes uint64) uint64 {
-	word := uint64(1) << h.shift
+	word := uint64(1) << (h.shift & 63)
 	return (bytes + word - 1) &^ (word - 1)
 }
 
@@ -54,43 +57,43 @@ func (h *heap) Alloc(size uint64, alignment uint32) (heapmodel.Ref, bool) {
 	if bytes >= tooLarge {
 		return heapmodel.NullRef, false
 	}
-	id := h.take(uint32(bytes >> h.shift))
+	id := h.take(h.words(bytes))
 	if id == blocks.None {
 		return heapmodel.NullRef, false
 	}
-	h.place(id, align)
-	h.mark(id)
 	return heapmodel.Ref(id), true
 }
 
-// place puts the payload of a chunk at the first multiple of the alignment
-// behind its header, and returns how many words that is from the header.
-func (h *heap) place(id blocks.ID, align uint32) uint32 {
+// place puts the payload of a chunk at the first multiple of the alignment, at
+// least that of a word, behind its header, and returns how many words that is
+// from the header.
+func (h *heap) place(id blocks.ID, align uint32) (gap uint32) {
 	n := &h.t.Nodes[id]
-	header := h.bytes(n.Start + 1)
-	mask := uint64(align) - 1
-	gap := uint32(((header+mask)&^mask - header) >> h.shift)
+	gap = ^n.Start & (h.words(uint64(align)) - 1)
 	n.X = 1 + gap
 	return gap
 }
 
 // mark raises the high-water mark to the end of a used chunk.
 func (h *heap) mark(id blocks.ID) {
-	end := h.t.Nodes[h.t.Next(id)].Start
-	h.use.HighWater = max(h.use.HighWater, h.bytes(end))
+	nodes := h.t.Nodes
+	h.use.HighWater = max(h.use.HighWater, h.bytes(nodes[nodes[id].High].Start))
 }
 
-// take returns a used chunk of at least want words, blocks.None if there is no
-// memory for it.
+// take returns a used chunk of at least want words, its payload placed and the
+// high-water mark raised; blocks.None if there is no memory for it.
 func (h *heap) take(want uint32) blocks.ID {
 	u := &h.use
-	p := h.free.FirstFit(want)
+	p, passed := h.free.Walk(want)
 	if p == fit.NoPos {
 		u.Steps += u.FreeBlocks
 		return h.rise(want)
 	}
-	u.Steps += uint64(h.free.Rank(p)) + 1
+	u.Steps += passed + 1
+	h.t.Spare()
 	id, room := h.free.At(p)
+	nodes := h.t.Nodes
+	n := &nodes[id]
 	switch rest := room - want; {
 	case rest < h.least:
 		want = room
@@ -99,13 +102,11 @@ func (h *heap) take(want uint32) blocks.ID {
 	case h.splitHigh:
 		// [id............] -> [id: rest][up: want]
 		up := h.t.Split(id, rest)
-		h.free.Update(p, id, h.t.Nodes[id].Start, rest)
-		id = up
+		h.free.Update(p, id, n.Start, rest)
+		id, n = up, &nodes[up]
 	default:
 		// [id............] -> [id: want][up: rest]
-		h.t.Spare()
-		up, nodes := h.t.Pop(), h.t.Nodes
-		n := &nodes[id]
+		up := h.t.Pop()
 		start, after := n.Start+want, n.High
 		n.High = up
 		b := &nodes[up]
@@ -114,7 +115,9 @@ func (h *heap) take(want uint32) blocks.ID {
 		above.Low = up | above.Low&blocks.UsedBit
 		h.free.Update(p, up, start, rest)
 	}
-	h.t.SetUsed(id)
+	n.Low |= blocks.UsedBit
+	n.X = 1 + ^n.Start&h.pad
+	u.HighWater = max(u.HighWater, h.bytes(n.Start+want))
 	u.UsedBlocks++
 	u.Allocated += h.bytes(want)
 	u.Free -= h.bytes(want)
@@ -145,6 +148,8 @@ func (h *heap) rise(want uint32) blocks.ID {
 		u.Arena += h.bytes(want)
 	}
 	h.t.SetUsed(id)
+	h.place(id, align)
+	h.mark(id)
 	u.UsedBlocks++
 	u.Allocated += h.bytes(want)
 	u.Grown = grown
@@ -181,20 +186,22 @@ func (h *heap) memalign(size uint64, align uint32) (heapmodel.Ref, bool) {
 	if bytes >= tooLarge {
 		return heapmodel.NullRef, false
 	}
-	id := h.take(uint32(bytes >> h.shift))
+	high := h.use.HighWater
+	id := h.take(h.words(bytes))
 	if id == blocks.None {
 		return heapmodel.NullRef, false
 	}
+	h.use.HighWater = high // what is cut off was not used
 	if gap := h.place(id, align); gap >= h.least {
 		// [id..............] -> [free: gap][id......]
 		id = h.cut(id, gap)
 		h.t.Nodes[id].X = 1
-		h.release(h.t.Prev(id))
+		h.Free(heapmodel.Ref(h.t.Prev(id)))
 	}
-	words := h.t.Nodes[id].X + uint32(h.up(max(size, 1))>>h.shift)
+	words := h.t.Nodes[id].X + h.words(h.up(max(size, 1)))
 	if h.t.Size(id) > words+h.least {
 		// [id..............] -> [id: words][free]
-		h.release(h.cut(id, words))
+		h.Free(heapmodel.Ref(h.cut(id, words)))
 	}
 	h.mark(id)
 	return heapmodel.Ref(id), true
@@ -216,48 +223,49 @@ func (h *heap) Free(r heapmodel.Ref) {
 	if !h.t.Live(blocks.ID(r)) {
 		panic(fmt.Sprintf("newlibnano: free of object %d, which is not live", r))
 	}
-	h.release(blocks.ID(r))
-}
-
-// release puts a used chunk on the list and merges it with free neighbours.
-func (h *heap) release(id blocks.ID) {
-	nodes := h.t.Nodes
+	id, nodes := blocks.ID(r), h.t.Nodes
 	n := &nodes[id]
-	low, high := n.Low&^blocks.UsedBit, n.High
-	n.Low = low
-	above := &nodes[high]
-	start, end := n.Start, above.Start
+	low, after := n.Low&^blocks.UsedBit, n.High
+	above := &nodes[after]
 	u := &h.use
 	u.UsedBlocks--
-	u.Allocated -= h.bytes(end - start)
-	u.Free += h.bytes(end - start)
-	joinLow := low != blocks.None && nodes[low].Low&blocks.UsedBit == 0
+	size := h.bytes(above.Start - n.Start)
+	u.Allocated -= size
+	u.Free += size
+	if low == blocks.None {
+		low = id // which is used still
+	}
+	joinLow := nodes[low].Low&blocks.UsedBit == 0
 	joinHigh := above.Low&blocks.UsedBit == 0 // an end node is used
-	if joinLow && joinHigh {
-		// [low][id][high] -> [low][id......]
-		u.Steps++
-		end = nodes[above.High].Start
-		h.free.Remove(h.free.Find(high))
-		u.FreeBlocks--
-		h.t.Merge(id)
-	} else if !joinLow && !joinHigh {
+	n.Low &^= blocks.UsedBit
+	if !joinLow && !joinHigh {
 		u.FreeBlocks++
-		u.Steps += uint64(h.free.Rank(h.free.Insert(id, start, end-start)))
+		u.Steps += uint64(h.free.Rank(h.free.Insert(id, n.Start, above.Start-n.Start)))
 		return
 	}
 	// One way to merge for both sides, so that no branch depends on which it is:
 	// [low][id] -> [low.....] or [id][high] -> [id......]
-	into, was, steps := id, high, uint64(1)
+	into, was, gone, steps := id, after, after, uint64(1)
 	if joinLow {
-		into, was, steps = low, low, 2
-	} else {
-		end = nodes[above.High].Start
+		into, was, gone, steps = low, low, id, 2
 	}
-	start = nodes[into].Start
+	if joinHigh {
+		high := after
+		after = above.High
+		if joinLow {
+			u.Steps++
+			u.FreeBlocks--
+			h.free.Remove(h.free.Find(high))
+			h.t.Drop(high)
+		}
+	}
+	merged, end := &nodes[into], &nodes[after]
+	merged.High = after
+	end.Low = into | end.Low&blocks.UsedBit
 	p := h.free.Find(was)
+	h.t.Drop(gone)
 	u.Steps += uint64(h.free.Rank(p)) + steps
-	h.free.Update(p, into, start, end-start)
-	h.t.Merge(into)
+	h.free.Update(p, into, merged.Start, end.Start-merged.Start)
 }
 
 // Realloc implements heapmodel.Heap.
@@ -270,7 +278,7 @@ func (h *heap) Realloc(r heapmodel.Ref, size uint64, _ uint32) (heapmodel.Ref, b
 		panic(fmt.Sprintf("newlibnano: realloc of object %d, which is not live", r))
 	}
 	if size == 0 {
-		h.release(id)
+		h.Free(r)
 		return heapmodel.NullRef, true
 	}
 	usable := h.bytes(h.t.Size(id) - h.t.Nodes[id].X)

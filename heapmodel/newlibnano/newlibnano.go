@@ -84,6 +84,7 @@ func newHeap(c heapmodel.Config) (heapmodel.Heap, error) {
 	if h.limit > most {
 		return nil, fmt.Errorf("grow=%s: the most is %d bytes", c.Text("grow"), most)
 	}
+	h.pad = h.words(align) - 1
 	h.free = fit.New(&h.t, fit.ByKey)
 	return h, nil
 }
