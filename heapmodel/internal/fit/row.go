@@ -54,18 +54,28 @@ const (
 	tops       = ones << 7
 )
 
-// classShift and classBase give the class of a size by the bits that it has
-// above those of exact classes.
-var classShift, classBase = func() (shift, base [32]uint8) {
-	for b := uint8(1); b <= 26; b++ {
-		shift[b], base[b] = b+4, 60+2*b
+// classes are those of small sizes: a table is the shortest way from a size to
+// a search, which waits for it.
+var classes = func() (t [512]uint8) {
+	for size := range t {
+		t[size] = uint8(largeClass(uint32(size)))
 	}
-	return shift, base
+	return t
 }()
 
 func classOf(size uint32) uint64 {
-	above := bits.Len32(size/exactClass) & 31
-	return uint64(size>>(classShift[above]&31)) + uint64(classBase[above])
+	if size < uint32(len(classes)) {
+		return uint64(classes[size])
+	}
+	return largeClass(size)
+}
+
+func largeClass(size uint32) uint64 {
+	if size < exactClass {
+		return uint64(size)
+	}
+	log2 := uint32(bits.Len32(size)) - 1
+	return uint64(exactClass + 2*(log2-6) + size>>(log2-1)&1)
 }
 
 func (r *row) setClass(slot uint32, class uint64) {
@@ -154,10 +164,10 @@ func (x *Index) Walk(want uint32) (p Pos, passed uint64) {
 	}
 	pattern := classOf(want) * ones
 	for leaf := range r.width {
-		c := (*[8]uint64)(r.class[leaf%rowLeaves*8:])
+		c, i := &r.class, uint(leaf)%rowLeaves*8
 		// This is r.hits, which Go does not inline.
-		hits := (c[0]-pattern)&tops>>7 | (c[1]-pattern)&tops>>6 | (c[2]-pattern)&tops>>5 | (c[3]-pattern)&tops>>4 |
-			(c[4]-pattern)&tops>>3 | (c[5]-pattern)&tops>>2 | (c[6]-pattern)&tops>>1 | (c[7]-pattern)&tops
+		hits := (c[i]-pattern)&tops>>7 | (c[i+1]-pattern)&tops>>6 | (c[i+2]-pattern)&tops>>5 | (c[i+3]-pattern)&tops>>4 |
+			(c[i+4]-pattern)&tops>>3 | (c[i+5]-pattern)&tops>>2 | (c[i+6]-pattern)&tops>>1 | (c[i+7]-pattern)&tops
 		for ; hits != 0; hits &= hits - 1 {
 			s := leaf*fanout + lowest(hits)
 			if r.size[s&rowMask] >= want { // it may be of the class, but smaller
@@ -229,13 +239,22 @@ func (x *Index) resize(was, size uint32) {
 }
 
 // search returns how many slots of the row, gaps included, have a key below the
-// given one.
+// given one. Like searchByKey it has no branch.
 func (r *row) search(key uint32) uint32 {
-	k, leaf := uint64(key), uint32(0)
-	for s := uint32(fanout); s < r.end(); s += fanout {
-		leaf += less(uint64(r.key[s&rowMask]), k)
-	}
-	return leaf*fanout + searchByKey((*[fanout]uint32)(r.key[leaf%rowLeaves*fanout:]), k)
+	k, keys := uint64(key), &r.key
+	// Keys behind the leaves are above all others.
+	i := (below(keys[fanout], k) + below(keys[2*fanout], k) + below(keys[3*fanout], k)) * fanout & (rowMask &^ slotMask)
+	i += (below(keys[i+7], k) + below(keys[i+15], k) + below(keys[i+23], k) + below(keys[i+31], k) +
+		below(keys[i+39], k) + below(keys[i+47], k) + below(keys[i+55], k)) * searchRun
+	i &= rowMask &^ (searchRun - 1)
+	return uint32(i + below(keys[i], k) + below(keys[i+1], k) + below(keys[i+2], k) + below(keys[i+3], k) +
+		below(keys[i+4], k) + below(keys[i+5], k) + below(keys[i+6], k) + below(keys[i+7], k))
+}
+
+// below returns 1 if a key is below k, else 0.
+func below(key uint32, k uint64) uint {
+	_, borrow := bits.Sub64(uint64(key), k, 0)
+	return uint(borrow)
 }
 
 // Insert adds a block that is not in the index and returns its place. O(log
