@@ -1,6 +1,7 @@
 package ummmalloc_test
 
 import (
+	"cmp"
 	"slices"
 	"testing"
 
@@ -26,6 +27,12 @@ func newNaive(capacity, body uint64, best bool) *naive {
 	return n
 }
 
+// at returns the index of the chunk that begins at an address.
+func (n *naive) at(start uint64) int {
+	at, _ := slices.BinarySearchFunc(n.a.Blocks, start, func(b oracle.Block, start uint64) int { return cmp.Compare(b.Start, start) })
+	return at
+}
+
 func (n *naive) Arena() *oracle.Arena { return &n.a }
 
 // size returns the bytes of the chunk for a request.
@@ -43,11 +50,11 @@ func (n *naive) Alloc(size uint64, _ uint32) heapmodel.Addr {
 	need, found := n.size(size), -1
 	for i, start := range n.list {
 		n.a.Steps++
-		b := n.a.Blocks[n.a.At(start)]
+		b := n.a.Blocks[n.at(start)]
 		if b.Size < need {
 			continue
 		}
-		if found < 0 || b.Size < n.a.Blocks[n.a.At(n.list[found])].Size {
+		if found < 0 || b.Size < n.a.Blocks[n.at(n.list[found])].Size {
 			found = i
 		}
 		if !n.best {
@@ -57,7 +64,7 @@ func (n *naive) Alloc(size uint64, _ uint32) heapmodel.Addr {
 	if found < 0 {
 		return heapmodel.Null
 	}
-	at := n.a.At(n.list[found])
+	at := n.at(n.list[found])
 	if n.a.Blocks[at].Size > need {
 		n.a.Cut(at, need)
 		n.a.Blocks[at+1].Free = true
@@ -153,6 +160,7 @@ func TestOracle(t *testing.T) {
 		{"umm-malloc:capacity=262143", 262143, 8, true},
 		{"umm-malloc:capacity=40000,body=16", 40000, 16, true},
 		{"umm-malloc:capacity=20001,fit=first", 20001, 8, false},
+		{"umm-malloc:capacity=262143,fit=first", 262143, 8, false},
 		{"umm-malloc:capacity=8KiB,fit=first,body=64", 8192, 64, false},
 		{"umm-malloc:capacity=40000,fit=first,body=16", 40000, 16, false},
 	} {

@@ -11,10 +11,11 @@
 //
 // The list is not in address order. A freed chunk goes to its front, but where
 // it joins a free chunk below it, that one keeps its place; what remains of a
-// chunk that was split takes the place of the chunk. So the order of the list,
-// which decides first fit and the ties of best fit, is modelled by a number for
-// each chunk on it, falling from push to push, and package fit finds by it what
-// the walk of the original would find.
+// chunk that was split takes the place of the chunk. The order of the list
+// decides first fit and the ties of best fit. For best fit it is modelled by a
+// number for each chunk on it, falling from push to push, and package fit finds
+// by size and number what the walk of the original would find. For first fit the
+// list is a log, see type list.
 //
 // Source: umm_malloc, commit ed68d0b5 (2025-02-25). MIT licence.
 //
@@ -26,7 +27,6 @@ import (
 	"fmt"
 
 	"github.com/fragprof/fragprof/heapmodel"
-	"github.com/fragprof/fragprof/heapmodel/internal/fit"
 )
 
 // Model is the model of umm_malloc.
@@ -59,7 +59,6 @@ const (
 	header    = 4         // bytes of a chunk in front of its payload
 	align     = 4         // of user pointers
 	maxBlocks = 1<<15 - 1 // what 15 bits count
-	firstKey  = 1 << 31   // number of the first chunk on the list
 )
 
 func newHeap(c heapmodel.Config) (heapmodel.Heap, error) {
@@ -72,15 +71,11 @@ func newHeap(c heapmodel.Config) (heapmodel.Heap, error) {
 	if count > maxBlocks {
 		return nil, fmt.Errorf("capacity=%s: the most is %d bytes", c.Text("capacity"), (maxBlocks+1)<<shift-1)
 	}
-	h := &heap{best: c.Text("fit") == "best", shift: shift, key: firstKey}
-	order := fit.ByKey
-	if h.best {
-		order = fit.BySize
+	size := (count - 2) << shift
+	b := base{body: 1 << shift, shift: shift}
+	b.use = heapmodel.Usage{Arena: capacity, Free: size, Overhead: capacity - size, FreeBlocks: 1}
+	if c.Text("fit") == "best" {
+		return newBestFit(b, uint32(count)), nil
 	}
-	h.free = fit.New(&h.t, order)
-	h.head = h.t.Region(1, uint32(count)-1)
-	h.put(h.head, h.t.Size(h.head))
-	size := h.bytes(uint32(count) - 2)
-	h.use = heapmodel.Usage{Arena: capacity, Free: size, Overhead: capacity - size, FreeBlocks: 1}
-	return h, nil
+	return newFirstFit(b, uint32(count)), nil
 }
