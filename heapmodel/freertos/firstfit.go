@@ -75,7 +75,7 @@ func (h *firstFit) Alloc(size uint64, _ uint32) (heapmodel.Ref, bool) {
 		return heapmodel.NullRef, false // the original looks here first, too
 	}
 	want := uint32(bytes >> alignLog2)
-	p, passed := h.free.Walk(want)
+	p, passed := h.free.Walk(want, 0)
 	if p == fit.NoPos {
 		h.use.Steps += uint64(h.free.Len())
 		return heapmodel.NullRef, false

@@ -84,7 +84,7 @@ func (h *heap) mark(id blocks.ID) {
 // high-water mark raised; blocks.None if there is no memory for it.
 func (h *heap) take(want uint32) blocks.ID {
 	u := &h.use
-	p, passed := h.free.Walk(want)
+	p, passed := h.free.Walk(want, 0)
 	if p == fit.NoPos {
 		u.Steps += u.FreeBlocks
 		return h.rise(want)

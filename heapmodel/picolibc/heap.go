@@ -30,9 +30,9 @@ type heap struct {
 
 const inBucket = 1
 
-func (h *heap) bytes(granules uint32) uint64 { return uint64(granules) << h.shift }
+func (h *heap) bytes(granules uint32) uint64 { return uint64(granules) << (h.shift & 63) }
 
-func (h *heap) addr(granules uint32) uint64 { return uint64(granules)<<h.shift + h.lead }
+func (h *heap) addr(granules uint32) uint64 { return uint64(granules)<<(h.shift&63) + h.lead }
 
 // chunk returns the bytes of the chunk for a request of at most MaxSize and some
 // more, not rounded up to a bucket.
@@ -103,16 +103,16 @@ func (h *heap) malloc(bytes uint64) blocks.ID {
 	if bytes <= h.bucketMost {
 		return h.fromBucket(h.bucketFor(bytes))
 	}
-	p := fit.NoPos
+	p, passed := fit.NoPos, uint64(0)
 	if bytes <= h.limit {
-		p = h.free.FirstFit(uint32(bytes >> h.shift))
+		p, passed = h.free.Walk(uint32(bytes>>(h.shift&63)), 0)
 	}
 	if p == fit.NoPos {
 		u.Steps += uint64(h.free.Len())
 		return h.rise(bytes)
 	}
-	u.Steps += uint64(h.free.Rank(p)) + 1
-	want := uint32(bytes >> h.shift)
+	u.Steps += passed + 1
+	want := uint32(bytes >> (h.shift & 63))
 	id, room := h.free.At(p)
 	rest := room - want
 	if rest == 0 {

@@ -35,114 +35,121 @@ func (h *heap) remove(p fit.Pos) {
 	}
 }
 
-// replace puts another hole in the place of the one at p.
-func (h *heap) replace(p fit.Pos, id blocks.ID, words uint32) {
-	if !h.small.on {
-		h.holes.Update(p, id, h.t.Nodes[id].Start, words)
-		return
-	}
+// swap is what the change of the hole at p to another of so many words is for
+// the holes by exact size. What changes the list itself is a call of Update.
+func (h *heap) swap(p fit.Pos, id blocks.ID, words uint32) {
 	was, had := h.holes.At(p)
 	h.small.remove(&h.t, was, had)
-	h.holes.Update(p, id, h.t.Nodes[id].Start, words)
 	h.small.insert(&h.t, id, words)
 }
 
 // Alloc implements heapmodel.Heap.
 func (h *heap) Alloc(size uint64, align uint32) (heapmodel.Ref, bool) {
 	block := h.block(size)
-	p, lead := fit.NoPos, uint32(0)
+	p, lead, passed := fit.NoPos, uint32(0), uint64(0)
 	switch {
 	case block > math.MaxUint32:
 	case uint64(align) <= h.bytes(1):
-		p = h.find(uint32(block))
+		p, passed = h.find(uint32(block))
 	default:
-		p, lead = h.findAligned(uint32(block), align>>(h.wordLog2&7))
+		p, lead, passed = h.findAligned(uint32(block), align>>(h.wordLog2&7))
 	}
 	u := &h.use
 	if p == fit.NoPos {
 		u.Steps += u.FreeBlocks
 		return heapmodel.NullRef, false
 	}
-	u.Steps += uint64(h.holes.Rank(p)) + 1
+	u.Steps += passed + 1
 	words := uint32(block)
 	id, room := h.holes.At(p)
-	room -= lead + words
-	used := id
-	if lead > 0 {
-		// [id...........] -> [id: lead][used: words][rest]
-		used = h.t.Split(id, lead)
-		h.replace(p, id, lead)
-		if room > 0 {
-			h.insert(h.t.Split(used, words), room)
-		}
-	} else if room > 0 {
-		// [id...........] -> [id: words][rest]
-		h.replace(p, h.t.Split(id, words), room)
-	} else {
-		h.remove(p)
-	}
-	h.t.SetUsed(used)
+	used := h.carve(p, id, lead, words, room-lead-words)
+	n := &h.t.Nodes[used]
+	n.Low |= blocks.UsedBit
 	bytes := h.bytes(words)
 	u.Allocated += bytes
 	u.Free -= bytes
 	u.UsedBlocks++
 	u.FreeBlocks = uint64(h.holes.Len())
-	u.HighWater = max(u.HighWater, h.bytes(h.t.Nodes[used].Start)+bytes)
+	u.HighWater = max(u.HighWater, h.bytes(n.Start+words))
 	return heapmodel.Ref(used), true
 }
 
-// find returns the place of the first hole of exactly so many words, or of two
-// more at least.
-func (h *heap) find(words uint32) fit.Pos {
-	p := h.holes.FirstFit(words)
-	if p == fit.NoPos {
-		return p
-	}
-	if _, room := h.holes.At(p); room != words+1 {
-		return p
-	}
-	if words >= smallWords || !h.small.on {
-		return h.findPast(p, words)
-	}
-	p = h.holes.FirstFitFrom(p, words+2)
-	if id := h.small.lowest(words); id != blocks.None {
-		if q := h.holes.Find(id); p == fit.NoPos || h.holes.Key(q) < h.holes.Key(p) {
-			return q
+// carve takes words, lead words above its start, out of the hole at p, above
+// which there are rest words, and returns the block.
+func (h *heap) carve(p fit.Pos, id blocks.ID, lead, words, rest uint32) blocks.ID {
+	if lead > 0 {
+		// [id...........] -> [id: lead][used: words][rest]
+		used := h.t.Split(id, lead)
+		if h.small.on {
+			h.swap(p, id, lead)
 		}
+		h.holes.Update(p, id, h.t.Nodes[id].Start, lead)
+		if rest > 0 {
+			h.insert(h.t.Split(used, words), rest)
+		}
+		return used
 	}
-	return p
+	if rest == 0 {
+		h.remove(p)
+		return id
+	}
+	// [id...........] -> [id: words][up: rest]
+	h.t.Spare()
+	up, nodes := h.t.Pop(), h.t.Nodes
+	n := &nodes[id]
+	start, after := n.Start+words, n.High
+	n.High = up
+	b := &nodes[up]
+	b.Start, b.Low, b.High = start, id, after
+	above := &nodes[after]
+	above.Low = up | above.Low&blocks.UsedBit
+	if h.small.on {
+		h.swap(p, up, rest)
+	}
+	h.holes.Update(p, up, start, rest)
+	return id
 }
 
-// findPast passes over the holes that are too large by a word one by one, from
-// p on.
-func (h *heap) findPast(p fit.Pos, words uint32) fit.Pos {
-	for p != fit.NoPos {
-		if _, room := h.holes.At(p); room != words+1 {
-			break
+// find returns the place of the first hole of exactly so many words, or of two
+// more at least, and how many holes are before it.
+func (h *heap) find(words uint32) (p fit.Pos, passed uint64) {
+	if !h.small.on || words >= smallWords {
+		return h.holes.Walk(words, words+1)
+	}
+	p = h.holes.FirstFit(words)
+	if p == fit.NoPos {
+		return p, 0
+	}
+	if _, room := h.holes.At(p); room == words+1 {
+		p = h.holes.FirstFitFrom(p, words+2)
+		if id := h.small.lowest(words); id != blocks.None {
+			if q := h.holes.Find(id); p == fit.NoPos || h.holes.Key(q) < h.holes.Key(p) {
+				p = q
+			}
 		}
-		if p = h.holes.Next(p); p != fit.NoPos {
-			p = h.holes.FirstFitFrom(p, words)
+		if p == fit.NoPos {
+			return p, 0
 		}
 	}
-	return p
+	return p, uint64(h.holes.Rank(p))
 }
 
 // findAligned returns the place of the first hole that takes an object of so
-// many words at a multiple of align, more than one, and how many words stay a
-// hole below it.
-func (h *heap) findAligned(words, align uint32) (p fit.Pos, lead uint32) {
+// many words at a multiple of align, more than one, how many words stay a hole
+// below it, and how many holes are before it.
+func (h *heap) findAligned(words, align uint32) (p fit.Pos, lead uint32, passed uint64) {
 	p = h.holes.FirstFit(words)
 	for p != fit.NoPos {
 		_, room := h.holes.At(p)
 		lead, ok := leadOf(h.holes.Key(p), room, words, align)
 		if ok {
-			return p, lead
+			return p, lead, uint64(h.holes.Rank(p))
 		}
 		if p = h.holes.Next(p); p != fit.NoPos {
 			p = h.holes.FirstFitFrom(p, words)
 		}
 	}
-	return fit.NoPos, 0
+	return fit.NoPos, 0, 0
 }
 
 // leadOf returns how many words of a hole of room words lie below an object of
@@ -170,47 +177,53 @@ func (h *heap) Free(r heapmodel.Ref) {
 	if !h.t.Live(id) {
 		panic(fmt.Sprintf("rust-linked-list: free of object %d, which is not live", r))
 	}
-	words := h.t.Size(id)
+	nodes := h.t.Nodes
+	n := &nodes[id]
+	low, after := n.Low&^blocks.UsedBit, n.High
+	above := &nodes[after]
 	u := &h.use
+	words := above.Start - n.Start
 	u.Allocated -= h.bytes(words)
 	u.Free += h.bytes(words)
 	u.UsedBlocks--
-	h.t.SetFree(id)
-	u.Steps += h.enter(id, words)
-	u.FreeBlocks = uint64(h.holes.Len())
-}
-
-// enter puts a block marked free on the list, joined with the holes it touches,
-// and returns the steps.
-func (h *heap) enter(id blocks.ID, words uint32) (steps uint64) {
-	low, high := h.t.Prev(id), h.t.Next(id)
-	joinsLow := low != blocks.None && !h.t.Used(low)
-	joinsHigh := !h.t.Used(high) // the end node is used
-	if !joinsLow {
-		if !joinsHigh {
-			return uint64(h.holes.Rank(h.insert(id, words)))
+	if low == blocks.None {
+		low = id // which is used still
+	}
+	joinLow := nodes[low].Low&blocks.UsedBit == 0
+	joinHigh := above.Low&blocks.UsedBit == 0 // the end node is used
+	n.Low &^= blocks.UsedBit
+	if !joinLow && !joinHigh {
+		u.Steps += uint64(h.holes.Rank(h.insert(id, words)))
+		u.FreeBlocks = uint64(h.holes.Len())
+		return
+	}
+	// One way to join for both sides, so that no branch depends on which it is:
+	// [low][id] -> [low.....] or [id][high] -> [id......]
+	into, was, gone, steps := id, after, after, uint64(1)
+	if joinLow {
+		into, was, gone, steps = low, low, id, 2
+	}
+	if joinHigh {
+		high := after
+		after = above.High
+		if joinLow {
+			u.Steps++
+			h.remove(h.holes.Find(high))
+			h.t.Drop(high)
 		}
-		// [id][high] -> [id......]
-		p := h.holes.Find(high)
-		words += h.t.Size(high)
-		h.t.Merge(id)
-		steps = uint64(h.holes.Rank(p)) + 1
-		h.replace(p, id, words)
-		return steps
 	}
-	if joinsHigh {
-		words += h.t.Size(high)
-		h.remove(h.holes.Find(high))
-		h.t.Merge(id)
-		steps++
+	joined, end := &nodes[into], &nodes[after]
+	joined.High = after
+	end.Low = into | end.Low&blocks.UsedBit
+	p := h.holes.Find(was)
+	h.t.Drop(gone)
+	u.Steps += uint64(h.holes.Rank(p)) + steps
+	words = end.Start - joined.Start
+	if h.small.on {
+		h.swap(p, into, words)
 	}
-	// [low][id] -> [low.....]
-	p := h.holes.Find(low)
-	words += h.t.Size(low)
-	h.t.Merge(low)
-	steps += uint64(h.holes.Rank(p)) + 2
-	h.replace(p, low, words)
-	return steps
+	h.holes.Update(p, into, joined.Start, words)
+	u.FreeBlocks = uint64(h.holes.Len())
 }
 
 // Realloc implements heapmodel.Heap: there is none but GlobalAlloc's default.

@@ -281,11 +281,17 @@ func (x *Index) firstInTree(want uint32) Pos {
 	return x.descend(x.root, x.height, want)
 }
 
-func (x *Index) walkTree(want uint32) (p Pos, passed uint64) {
-	if p = x.firstInTree(want); p != NoPos {
-		passed = uint64(x.Rank(p))
+// walkTree is Walk where there is no row.
+func (x *Index) walkTree(want, odd uint32) (p Pos, passed uint64) {
+	for p = x.firstInTree(want); p != NoPos; p = x.FirstFitFrom(p, want) {
+		if _, size := x.atInTree(p); size != odd {
+			return p, uint64(x.Rank(p))
+		}
+		if p = x.Next(p); p == NoPos {
+			break
+		}
 	}
-	return p, passed
+	return NoPos, 0
 }
 
 // descend returns the first fit below node n, level levels above the leaves.

@@ -148,16 +148,17 @@ func (x *Index) FirstFit(want uint32) Pos {
 	if x.row.width == 0 {
 		return x.firstInTree(want)
 	}
-	p, _ := x.Walk(want)
+	p, _ := x.Walk(want, 0)
 	return p
 }
 
 // Walk is FirstFit and the Rank of what it finds: how many blocks a walk of the
-// list passes before.
-func (x *Index) Walk(want uint32) (p Pos, passed uint64) {
+// list passes before. It passes over blocks of exactly odd granules, too; zero
+// is none. O(log blocks), and O(blocks passed over) in a long list.
+func (x *Index) Walk(want, odd uint32) (p Pos, passed uint64) {
 	r := &x.row
 	if r.width == 0 {
-		return x.walkTree(want)
+		return x.walkTree(want, odd)
 	}
 	if want > x.largest {
 		return NoPos, 0
@@ -170,7 +171,7 @@ func (x *Index) Walk(want uint32) (p Pos, passed uint64) {
 			(c[i+4]-pattern)&tops>>3 | (c[i+5]-pattern)&tops>>2 | (c[i+6]-pattern)&tops>>1 | (c[i+7]-pattern)&tops
 		for ; hits != 0; hits &= hits - 1 {
 			s := leaf*fanout + lowest(hits)
-			if r.size[s&rowMask] >= want { // it may be of the class, but smaller
+			if size := r.size[s&rowMask]; size >= want && size != odd { // it may be of the class, but smaller
 				below := r.used[leaf%rowLeaves] & ((hits ^ (hits - 1)) >> 1)
 				return rowPos(s), uint64(bits.OnesCount64(below)) + r.before>>(leaf*16&63)&0xffff
 			}
