@@ -248,7 +248,7 @@ func (h *heap) push(id blocks.ID, class uint8) {
 func (h *heap) insert(id blocks.ID, class uint8) {
 	x := h.index[class]
 	if x == nil {
-		x = fit.New(&h.t, fit.ByKey)
+		x = fit.NewLean(&h.t, fit.ByKey)
 		h.index[class] = x
 	}
 	p := x.Insert(id, h.t.Nodes[id].Start, 1)

@@ -116,7 +116,7 @@ func (h *heap) enter(id blocks.ID) {
 		if h.best {
 			order = fit.BySize
 		}
-		x = fit.New(&h.t, order)
+		x = fit.NewLean(&h.t, order)
 		h.lists[class] = x
 	}
 	h.filled[class/64] |= 1 << (class % 64)

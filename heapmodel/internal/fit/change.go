@@ -87,7 +87,7 @@ func (x *Index) removeInTree(p Pos) {
 	x.length--
 	x.count(leaf, ^uint32(0))
 	x.sink(leaf, size)
-	if x.length < rowAgain && !x.bySize() {
+	if x.length < rowAgain && x.spareRow != nil {
 		x.fell()
 		return
 	}

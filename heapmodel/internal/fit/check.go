@@ -23,7 +23,7 @@ func (x *Index) Rekey(base uint32) {
 			all[i] = base + uint32(rank)
 		}
 	}
-	if x.row.width != 0 {
+	if x.row != nil {
 		renumber(x.row.key[:])
 		x.spread(even) // the gaps at both ends have keys that let others in
 		return
@@ -35,7 +35,7 @@ func (x *Index) Rekey(base uint32) {
 
 // Check returns the first broken invariant of the index, or nil. O(blocks).
 func (x *Index) Check() error {
-	if x.row.width != 0 {
+	if x.row != nil {
 		return x.checkRow()
 	}
 	c := checker{x: x}
@@ -147,7 +147,7 @@ func (c *checker) child(n, i, level uint32) {
 
 // checkRow is Check.
 func (x *Index) checkRow() error {
-	r := &x.row
+	r := x.row
 	if r.width != 1 && r.width != 2 && r.width != rowLeaves || x.bySize() {
 		return fmt.Errorf("row has a width of %d", r.width)
 	}

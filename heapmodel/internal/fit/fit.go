@@ -103,7 +103,8 @@ type Index struct {
 	tallies    []tally // of inner nodes; leaves have none, hence a slice of their own
 	spareTally uint32  // chain of dropped tallies through the first slot, plus one
 
-	row row
+	row      *row // what there is in place of the tree, nil if there is a tree
+	spareRow *row // the same row, kept for when the tree has few blocks again
 }
 
 // tally counts the blocks below each slot of an inner node, and below each run
@@ -146,11 +147,27 @@ func (t *tally) below(slot uint32) (blocks uint32) {
 // New returns an empty Index of free blocks of t. It owns the X of the records
 // of the blocks in it.
 func New(t *blocks.Table, order Order) *Index {
+	x := newIndex(t, order)
+	if order == ByKey {
+		x.spareRow = &row{}
+	}
+	x.reset()
+	return x
+}
+
+// NewLean returns an Index that is always a tree, for a heap with many lists: it
+// takes 800 bytes when it is empty, against 4 KB, and is slower while it is short.
+func NewLean(t *blocks.Table, order Order) *Index {
+	x := newIndex(t, order)
+	x.reset()
+	return x
+}
+
+func newIndex(t *blocks.Table, order Order) *Index {
 	x := &Index{table: t, nodes: make([]node, 1, 2)}
 	if order == BySize {
 		x.sizeMask = ^uint32(0)
 	}
-	x.reset()
 	return x
 }
 
@@ -178,7 +195,7 @@ func (x *Index) Find(id blocks.ID) Pos { return Pos(x.table.Nodes[id].X) }
 
 // At returns the block at p and its size in granules.
 func (x *Index) At(p Pos) (id blocks.ID, size uint32) {
-	if x.row.width == 0 {
+	if x.row == nil {
 		return x.atInTree(p)
 	}
 	i := rowSlot(p) & rowMask
@@ -192,7 +209,7 @@ func (x *Index) atInTree(p Pos) (id blocks.ID, size uint32) {
 
 // Key returns the key of the block at p.
 func (x *Index) Key(p Pos) uint32 {
-	if x.row.width != 0 {
+	if x.row != nil {
 		return x.row.key[rowSlot(p)&rowMask]
 	}
 	return x.nodes[p>>fanoutLog2].key[p&slotMask]
@@ -211,7 +228,7 @@ func (x *Index) First() Pos {
 	switch {
 	case x.length == 0:
 		return NoPos
-	case x.row.width != 0:
+	case x.row != nil:
 		return x.row.from(0)
 	}
 	return x.from(x.first, 0)
@@ -222,7 +239,7 @@ func (x *Index) Last() Pos {
 	switch {
 	case x.length == 0:
 		return NoPos
-	case x.row.width != 0:
+	case x.row != nil:
 		return x.row.until(x.row.end())
 	}
 	return x.until(x.last, fanout)
@@ -230,7 +247,7 @@ func (x *Index) Last() Pos {
 
 // Next returns the place after p, NoPos after the last. O(1).
 func (x *Index) Next(p Pos) Pos {
-	if x.row.width != 0 {
+	if x.row != nil {
 		return x.row.from(rowSlot(p) + 1)
 	}
 	return x.from(uint32(p)>>fanoutLog2, uint32(p)&slotMask+1)
@@ -251,7 +268,7 @@ func (x *Index) from(leaf, slot uint32) Pos {
 
 // Prev returns the place before p, NoPos before the first. O(1).
 func (x *Index) Prev(p Pos) Pos {
-	if x.row.width != 0 {
+	if x.row != nil {
 		return x.row.until(rowSlot(p))
 	}
 	return x.until(uint32(p)>>fanoutLog2, uint32(p)&slotMask)
@@ -313,7 +330,7 @@ func (x *Index) descend(n, level, want uint32) Pos {
 // FirstFitFrom is FirstFit among the blocks from p on, in the order ByKey;
 // NoPos if there is none up to the end of the list. O(log blocks).
 func (x *Index) FirstFitFrom(p Pos, want uint32) Pos {
-	if x.row.width != 0 {
+	if x.row != nil {
 		return x.firstFromSlot(rowSlot(p), want)
 	}
 	if want > x.largest {
@@ -350,7 +367,7 @@ func (x *Index) FirstFitFrom(p Pos, want uint32) Pos {
 
 // Rank returns the number of blocks before p. O(log blocks).
 func (x *Index) Rank(p Pos) int {
-	if x.row.width != 0 {
+	if x.row != nil {
 		return x.row.rank(rowSlot(p))
 	}
 	n := uint32(p) >> fanoutLog2
@@ -366,7 +383,7 @@ func (x *Index) Rank(p Pos) int {
 // From returns the place of the first block with a key of at least key, in the
 // order ByKey; NoPos if there is none. O(log blocks).
 func (x *Index) From(key uint32) Pos {
-	if x.row.width != 0 {
+	if x.row != nil {
 		return x.row.from(x.row.search(key))
 	}
 	return x.lowerBound(0, key)

@@ -72,9 +72,13 @@ type pair struct {
 }
 
 func newPair(t rapid.TB, order Order, ids int, maxSize uint32) *pair {
+	return newPairOf(t, New, order, ids, maxSize)
+}
+
+func newPairOf(t rapid.TB, newIndex func(*blocks.Table, Order) *Index, order Order, ids int, maxSize uint32) *pair {
 	p := &pair{t: t, l: list{order: order}, used: map[uint32]bool{}, maxSize: maxSize}
 	p.table.Nodes = make([]blocks.Node, ids)
-	p.x = New(&p.table, order)
+	p.x = newIndex(&p.table, order)
 	for i := ids - 1; i >= 0; i-- {
 		p.idle = append(p.idle, blocks.ID(i))
 	}
@@ -194,10 +198,14 @@ func (p *pair) check() {
 // TestIndexIsAList drives random changes by phases of growing and shrinking
 // far enough to make and unmake three levels.
 func TestIndexIsAList(t *testing.T) {
-	for name, order := range map[string]Order{"by key": ByKey, "by size": BySize} {
-		t.Run(name, func(t *testing.T) {
-			rng := rand.New(rand.NewPCG(1, uint64(order)))
-			p := newPair(t, order, 3000, 200)
+	for _, c := range []struct {
+		name     string
+		newIndex func(*blocks.Table, Order) *Index
+		order    Order
+	}{{"by key", New, ByKey}, {"by size", New, BySize}, {"lean", NewLean, ByKey}} {
+		t.Run(c.name, func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(1, uint64(c.order)))
+			p := newPairOf(t, c.newIndex, c.order, 3000, 200)
 			top := uint32(0)
 			for phase, target := range []int{40, 0, 2500, 1200, 2600, 3, 900, 0} {
 				for step := 0; len(p.l.items) != target; step++ {

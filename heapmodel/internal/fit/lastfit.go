@@ -7,7 +7,7 @@ func (x *Index) LastFit(want uint32) Pos {
 	if want > x.largest {
 		return NoPos
 	}
-	if x.row.width != 0 {
+	if x.row != nil {
 		return x.lastInRow(want)
 	}
 	n := x.root

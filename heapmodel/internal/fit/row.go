@@ -20,7 +20,7 @@ import (
 // depends on blocks: lists of a few dozen blocks are those of small heaps,
 // where a wrong guess of a branch costs as much as sixty instructions.
 type row struct {
-	width  uint32            // leaves; 0: there is no row but a tree
+	width  uint32            // leaves
 	front  uint32            // slot below which all are gaps with key 0
 	loose  bool              // Index.largest may be more than the largest size
 	before uint64            // by leaf, 16 bits each: blocks in the leaves before
@@ -145,7 +145,7 @@ func (r *row) rank(slot uint32) int {
 // FirstFit returns the place of the first block of at least want granules, not
 // zero, in the index's order; NoPos if none is that large. O(log blocks).
 func (x *Index) FirstFit(want uint32) Pos {
-	if x.row.width == 0 {
+	if x.row == nil {
 		return x.firstInTree(want)
 	}
 	p, _ := x.Walk(want, 0)
@@ -156,8 +156,8 @@ func (x *Index) FirstFit(want uint32) Pos {
 // list passes before. It passes over blocks of exactly odd granules, too; zero
 // is none. O(log blocks), and O(blocks passed over) in a long list.
 func (x *Index) Walk(want, odd uint32) (p Pos, passed uint64) {
-	r := &x.row
-	if r.width == 0 {
+	r := x.row
+	if r == nil {
 		return x.walkTree(want, odd)
 	}
 	if want > x.largest {
@@ -186,7 +186,7 @@ func (x *Index) firstFromSlot(slot, want uint32) Pos {
 	if want > x.largest {
 		return NoPos
 	}
-	r := &x.row
+	r := x.row
 	pattern := classOf(want) * ones
 	passed := slot & slotMask
 	for leaf := slot / fanout; leaf < r.width; leaf++ {
@@ -203,7 +203,7 @@ func (x *Index) firstFromSlot(slot, want uint32) Pos {
 
 // lastInRow is LastFit in a row.
 func (x *Index) lastInRow(want uint32) Pos {
-	r := &x.row
+	r := x.row
 	pattern := classOf(want) * ones
 	for leaf := r.width; leaf > 0; leaf-- {
 		for hits := r.hits(leaf-1, pattern); hits != 0; {
@@ -221,7 +221,7 @@ func (x *Index) lastInRow(want uint32) Pos {
 
 // tighten makes Index.largest the largest size.
 func (x *Index) tighten() {
-	if !x.row.loose {
+	if x.row == nil || !x.row.loose {
 		return
 	}
 	x.row.loose, x.largest = false, 0
@@ -261,14 +261,14 @@ func below(key uint32, k uint64) uint {
 // Insert adds a block that is not in the index and returns its place. O(log
 // blocks).
 func (x *Index) Insert(id blocks.ID, key, size uint32) Pos {
-	if x.row.width == 0 {
+	if x.row == nil {
 		return x.insertInTree(id, key, size)
 	}
 	if x.length >= rowMost {
 		x.plant()
 		return x.insertInTree(id, key, size)
 	}
-	r := &x.row
+	r := x.row
 	slot := r.front - 1
 	if slot >= r.end()-1 || key > r.key[(slot+1)&rowMask] {
 		slot = x.gapInRow(key)
@@ -287,7 +287,7 @@ func (x *Index) Insert(id blocks.ID, key, size uint32) Pos {
 
 // gapInRow returns a gap in which the key is in order.
 func (x *Index) gapInRow(key uint32) uint32 {
-	r := &x.row
+	r := x.row
 	for {
 		at := r.search(key)
 		leaf := at / fanout
@@ -341,7 +341,7 @@ func (x *Index) makeGap(at, left, right uint32) (slot uint32, ok bool) {
 
 // moveInRow copies an entry to the slot beside it.
 func (x *Index) moveInRow(from, to uint32) {
-	r := &x.row
+	r := x.row
 	i, j := from&rowMask, to&rowMask
 	size, ref := r.size[i], r.ref[i]
 	r.key[j], r.size[j], r.ref[j] = r.key[i], size, ref
@@ -352,7 +352,7 @@ func (x *Index) moveInRow(from, to uint32) {
 
 // vacateInRow makes a gap of a slot.
 func (x *Index) vacateInRow(slot uint32) {
-	r := &x.row
+	r := x.row
 	r.used[slot/fanout%rowLeaves] &^= 1 << (slot & slotMask)
 	r.size[slot&rowMask] = 0
 	r.setClass(slot, 0)
@@ -360,11 +360,11 @@ func (x *Index) vacateInRow(slot uint32) {
 
 // Remove takes the block at p out. O(log blocks).
 func (x *Index) Remove(p Pos) {
-	if x.row.width == 0 {
+	if x.row == nil {
 		x.removeInTree(p)
 		return
 	}
-	r := &x.row
+	r := x.row
 	slot := rowSlot(p)
 	x.resize(r.size[slot&rowMask], 0)
 	x.vacateInRow(slot)
@@ -381,7 +381,7 @@ func (x *Index) Remove(p Pos) {
 // retreat moves the front of the row up to its first block, so that what is
 // pushed on a LIFO list comes to where what was popped had been.
 func (x *Index) retreat() {
-	r := &x.row
+	r := x.row
 	for ; r.front < r.end(); r.front++ {
 		if r.used[r.front/fanout%rowLeaves]>>(r.front&slotMask)&1 != 0 {
 			break
@@ -395,11 +395,11 @@ func (x *Index) retreat() {
 // above the key of the block before, below that of the block after. O(log
 // blocks), and less if the largest size below few nodes changes.
 func (x *Index) Update(p Pos, id blocks.ID, key, size uint32) {
-	if x.row.width == 0 {
+	if x.row == nil {
 		x.updateInTree(p, id, key, size)
 		return
 	}
-	r := &x.row
+	r := x.row
 	slot := rowSlot(p)
 	i := slot & rowMask
 	x.resize(r.size[i], size)
@@ -433,7 +433,7 @@ func (x *Index) spread(l layout) {
 // respread lays the blocks of the row out in so many leaves.
 func (x *Index) respread(l layout, width uint32) {
 	var h rowHoard
-	r := &x.row
+	r := x.row
 	for p := r.from(0); p != NoPos; p = r.from(rowSlot(p) + 1) {
 		i := rowSlot(p) & rowMask
 		h.add(r.key[i], r.size[i], r.ref[i])
@@ -456,7 +456,7 @@ func (h *rowHoard) add(key, size, ref uint32) {
 
 // lay makes the blocks of a hoard those of the row.
 func (x *Index) lay(h *rowHoard, l layout) {
-	r := &x.row
+	r := x.row
 	end := r.end()
 	r.before, r.front = 0, end/2 // the front of an empty row
 	r.used, r.size = [rowLeaves]uint64{}, [rowSlots]uint32{}
@@ -503,7 +503,7 @@ func (x *Index) lay(h *rowHoard, l layout) {
 // plant makes a tree of a row.
 func (x *Index) plant() {
 	var h rowHoard
-	r := &x.row
+	r := x.row
 	for p := r.from(0); p != NoPos; p = r.from(rowSlot(p) + 1) {
 		i := rowSlot(p) & rowMask
 		h.add(r.key[i], r.size[i], r.ref[i])
@@ -527,6 +527,7 @@ func (x *Index) fell() {
 	length, largest := x.length, x.largest
 	x.clear()
 	x.length, x.largest = length, largest
-	x.row.width = rowLeaves
+	x.row = x.spareRow
+	x.row.width, x.row.loose = rowLeaves, false
 	x.lay(&h, even)
 }

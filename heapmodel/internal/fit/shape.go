@@ -66,8 +66,9 @@ func (x *Index) dropTally(t uint32) {
 // reset makes the index empty and keeps its memory.
 func (x *Index) reset() {
 	x.clear()
-	if !x.bySize() {
-		x.row.width = 1
+	if x.spareRow != nil {
+		x.row = x.spareRow
+		x.row.width, x.row.loose = 1, false
 		x.lay(&rowHoard{}, even)
 	}
 }
@@ -79,7 +80,7 @@ func (x *Index) clear() {
 	x.height, x.largest, x.length = 0, 0, 0
 	x.root = x.takeNode()
 	x.first, x.last = x.root, x.root
-	x.row.width, x.row.loose = 0, false
+	x.row = nil
 }
 
 // siblings returns the nodes to both sides of a node in its parent.
