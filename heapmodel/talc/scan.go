@@ -17,13 +17,14 @@ const (
 	alignments = 28
 )
 
+// places has for each alignment a table in which the indexes note where a chunk
+// is, since its own record has no room. A chunk is in one bin only.
+type places [alignments]*blocks.Table
+
 // scans are the indexes of a heap.
 type scans struct {
 	byBin [bins]*index // chained through next
-	spare *index       // given up, empty; chained through next
-	// places has for each alignment a table in which the indexes note where a
-	// chunk is, since its own record has no room. A chunk is in one bin only.
-	places [alignments]*blocks.Table
+	idle  *index       // given up, empty; chained through next
 }
 
 // index is an index of the gaps of a bin, the newest first. Their sizes in it
@@ -41,14 +42,14 @@ const middle = 1 << 31
 // scan returns the newest gap of a bin with room for so many units at multiples
 // of 1<<alignLog2 units. O(patience + log gaps), or what it takes to index the
 // gaps.
-func (h *heap) scan(bin, units, alignLog2 uint32) blocks.ID {
+func (h *heap) scan(bin, units, alignLog2 uint32) uint32 {
 	for x := h.byBin[bin]; x != nil; x = x.next {
 		if x.alignLog2 == alignLog2 {
 			return h.scanIndex(x, units)
 		}
 	}
 	looked := uint64(0)
-	for id := h.t.Nodes[bin].X; id != bin; id = h.t.Nodes[id].X {
+	for id := h.all[bin].x; id != bin; id = h.all[id].x {
 		if looked == patience {
 			return h.scanIndex(h.addIndex(bin, alignLog2), units)
 		}
@@ -59,14 +60,14 @@ func (h *heap) scan(bin, units, alignLog2 uint32) blocks.ID {
 		}
 	}
 	h.use.Steps += looked
-	return blocks.None
+	return none
 }
 
-func (h *heap) scanIndex(x *index, units uint32) blocks.ID {
+func (h *heap) scanIndex(x *index, units uint32) uint32 {
 	p := x.FirstFit(units)
 	if p == fit.NoPos {
 		h.use.Steps += uint64(x.Len())
-		return blocks.None
+		return none
 	}
 	h.use.Steps += uint64(x.Rank(p)) + 1
 	id, _ := x.At(p)
@@ -80,9 +81,9 @@ func (h *heap) addIndex(bin, alignLog2 uint32) *index {
 	x.next = h.byBin[bin]
 	h.byBin[bin] = x
 	h.scanned++
-	h.quick = 0
+	h.quick = nil
 	key := uint32(middle)
-	for id := h.t.Nodes[bin].X; id != bin; id = h.t.Nodes[id].X {
+	for id := h.all[bin].x; id != bin; id = h.all[id].x {
 		x.Insert(id, key, h.room(id, alignLog2))
 		key++
 	}
@@ -92,7 +93,7 @@ func (h *heap) addIndex(bin, alignLog2 uint32) *index {
 
 // takeIndex returns an empty index for the alignment.
 func (h *heap) takeIndex(alignLog2 uint32, places *blocks.Table) *index {
-	for at := &h.spare; *at != nil; at = &(*at).next {
+	for at := &h.idle; *at != nil; at = &(*at).next {
 		if x := *at; x.alignLog2 == alignLog2 {
 			*at = x.next
 			return x
@@ -109,14 +110,14 @@ func (h *heap) placesFor(alignLog2 uint32) *blocks.Table {
 		places = new(blocks.Table)
 		h.places[alignLog2] = places
 	}
-	if lacking := len(h.t.Nodes) - len(places.Nodes); lacking > 0 {
+	if lacking := len(h.all) - len(places.Nodes); lacking > 0 {
 		places.Nodes = append(places.Nodes, make([]blocks.Node, lacking)...)
 	}
 	return places
 }
 
 // noteGive adds a gap to the indexes of its bin, of which it is now the newest.
-func (h *heap) noteGive(id blocks.ID, bin uint32) {
+func (h *heap) noteGive(id, bin uint32) {
 	for x := h.byBin[bin]; x != nil; x = x.next {
 		h.placesFor(x.alignLog2)
 		if x.newest == 0 {
@@ -130,7 +131,7 @@ func (h *heap) noteGive(id blocks.ID, bin uint32) {
 
 // noteDetach takes a gap out of the indexes of its bin, and gives up those that
 // have become short.
-func (h *heap) noteDetach(id blocks.ID, bin uint32) {
+func (h *heap) noteDetach(id, bin uint32) {
 	for at := &h.byBin[bin]; *at != nil; {
 		x := *at
 		x.Remove(x.Find(id))
@@ -141,10 +142,10 @@ func (h *heap) noteDetach(id blocks.ID, bin uint32) {
 		for p := x.First(); p != fit.NoPos; p = x.First() {
 			x.Remove(p)
 		}
-		*at, x.next = x.next, h.spare
-		h.spare = x
+		*at, x.next = x.next, h.idle
+		h.idle = x
 		if h.scanned--; h.scanned == 0 {
-			h.quick = tabled
+			h.quick = h.all
 		}
 	}
 }

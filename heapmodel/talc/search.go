@@ -4,16 +4,15 @@ import (
 	"math/bits"
 
 	"github.com/fragprof/fragprof/heapmodel"
-	"github.com/fragprof/fragprof/heapmodel/internal/blocks"
 )
 
 // live returns the chunk of an object, and panics if there is none.
-func (h *heap) live(r heapmodel.Ref) blocks.ID {
-	if id := blocks.ID(r); id >= reserved && h.t.Live(id) {
+func (h *heap) live(r heapmodel.Ref) uint32 {
+	if id := uint32(r); id >= reserved && h.chunks.live(id) {
 		return id
 	}
 	panicDead()
-	return blocks.None
+	return none
 }
 
 // allocBySearch is Alloc in full: for requests that are not served by the
@@ -22,21 +21,20 @@ func (h *heap) allocBySearch(size uint64, align uint32) (heapmodel.Ref, bool) {
 	units := h.units(size)
 	alignLog2 := uint32(bits.Len32(max(align>>h.shift, 1))) - 1
 	id := h.search(units, alignLog2)
-	if id == blocks.None {
+	if id == none {
 		return heapmodel.NullRef, false
 	}
 	h.detach(id)
-	start := h.t.Nodes[id].Start
+	start := h.all[id].start
 	if front := alignUp(start, alignLog2) - uint64(start); front > 0 {
 		// [id......................] -> [id: front][chunk][rest]
-		chunk := h.t.Split(id, uint32(front))
+		chunk := h.split(id, uint32(front))
 		h.give(id)
 		id = chunk
 	}
-	if h.t.Size(id) > units {
-		h.give(h.t.Split(id, units))
+	if h.size(id) > units {
+		h.give(h.split(id, units))
 	}
-	h.t.SetUsed(id)
 	h.use.UsedBlocks++
 	h.fill(id, size)
 	return heapmodel.Ref(id), true
@@ -44,7 +42,7 @@ func (h *heap) allocBySearch(size uint64, align uint32) (heapmodel.Ref, bool) {
 
 // search returns the gap that serves a request of so many units at multiples of
 // 1<<alignLog2 units, which stays in its bin.
-func (h *heap) search(units, alignLog2 uint32) blocks.ID {
+func (h *heap) search(units, alignLog2 uint32) uint32 {
 	from := h.ceilOf(max(units, 1<<alignLog2))
 	if from == noBin {
 		return h.scan(h.last, units, alignLog2)
@@ -52,10 +50,10 @@ func (h *heap) search(units, alignLog2 uint32) blocks.ID {
 	h.use.Steps++
 	bin := h.filledFrom(from)
 	if alignLog2 == 0 && bin != noBin {
-		return h.t.Nodes[bin].X
+		return h.all[bin].x
 	}
 	for bin != noBin {
-		if id := h.scan(bin, units, alignLog2); id != blocks.None {
+		if id := h.scan(bin, units, alignLog2); id != none {
 			return id
 		}
 		h.use.Steps++
@@ -86,63 +84,63 @@ func alignUp(start, alignLog2 uint32) uint64 {
 
 // room returns how many units a gap has from its first multiple of 1<<alignLog2
 // units on.
-func (h *heap) room(id blocks.ID, alignLog2 uint32) uint32 {
-	n := &h.t.Nodes[id]
-	end := uint64(h.t.Nodes[n.High].Start)
-	return uint32(end - min(end, alignUp(n.Start, alignLog2)))
+func (h *heap) room(id, alignLog2 uint32) uint32 {
+	n := &h.all[id]
+	end := uint64(h.all[n.high].start)
+	return uint32(end - min(end, alignUp(n.start, alignLog2)))
 }
 
-// fill counts a chunk that is marked used as allocated to an object of so many
+// fill marks a chunk used and counts it as allocated to an object of so many
 // bytes; the count of blocks is up to the caller.
-func (h *heap) fill(id blocks.ID, size uint64) {
-	n := &h.t.Nodes[id]
-	units := h.t.Size(id)
+func (h *heap) fill(id uint32, size uint64) {
+	n := &h.all[id]
+	units := h.size(id)
 	bytes := uint64(units) << h.shift
-	n.X, n.Y = uint32(bytes-size), units
+	n.x, n.y = uint32(bytes-size)|usedBit, units
 	h.use.Allocated += bytes
 	h.use.Free -= bytes
-	if end := h.t.Nodes[n.High].Start; end > h.high {
+	if end := h.all[n.high].start; end > h.high {
 		h.high = end
 		h.use.HighWater = uint64(end) << h.shift
 	}
 }
 
 // empty is the reverse of fill.
-func (h *heap) empty(id blocks.ID) {
-	bytes := uint64(h.t.Size(id)) << h.shift
+func (h *heap) empty(id uint32) {
+	bytes := uint64(h.size(id)) << h.shift
 	h.use.Allocated -= bytes
 	h.use.Free += bytes
 }
 
 // give puts a gap into its bin.
-func (h *heap) give(id blocks.ID) {
-	bin := h.floorOf(h.t.Size(id))
+func (h *heap) give(id uint32) {
+	bin := h.floorOf(h.size(id))
 	h.use.FreeBlocks++
-	h.push(h.t.Nodes, id, bin)
+	h.push(h.all, id, bin)
 	if h.scanned > 0 {
 		h.noteGive(id, bin)
 	}
 }
 
 // detach takes a gap off its bin.
-func (h *heap) detach(id blocks.ID) {
+func (h *heap) detach(id uint32) {
+	bin := h.floorOf(h.size(id))
 	if h.scanned > 0 {
-		h.noteDetach(id, h.floorOf(h.t.Size(id)))
+		h.noteDetach(id, bin)
 	}
-	n := &h.t.Nodes[id]
-	h.unlink(h.t.Nodes, n.X, n.Y)
+	h.unlink(h.all, id, bin)
 	h.use.FreeBlocks--
 }
 
 // mergeUp joins a chunk with the one above it if that is a gap, and reports
 // whether it is.
-func (h *heap) mergeUp(id blocks.ID) bool {
-	high := h.t.Next(id)
-	if h.t.Used(high) {
+func (h *heap) mergeUp(id uint32) bool {
+	high := h.all[id].high
+	if h.used(high) {
 		return false
 	}
 	h.detach(high)
-	h.t.Merge(id)
+	h.merge(id)
 	h.use.Steps++
 	return true
 }
@@ -156,13 +154,13 @@ func (h *heap) freeSlow(r heapmodel.Ref) {
 	h.empty(id)
 	h.use.UsedBlocks--
 	h.mergeUp(id)
-	if low := h.t.Prev(id); !h.t.Used(low) {
+	if low := h.all[id].low; !h.used(low) {
 		h.detach(low)
-		h.t.Merge(low)
+		h.merge(low)
 		h.use.Steps++
 		id = low
 	} else {
-		h.t.SetFree(id)
+		h.all[id].x = 0
 	}
 	h.give(id)
 }
@@ -174,9 +172,9 @@ func (h *heap) Realloc(r heapmodel.Ref, size uint64, align uint32) (heapmodel.Re
 		return h.Alloc(size, align)
 	}
 	id := h.live(r)
-	units, length := h.units(size), h.t.Size(id)
+	units, length := h.units(size), h.size(id)
 	if units > length {
-		if high := h.t.Next(id); h.t.Used(high) || h.t.Size(high) < units-length {
+		if high := h.all[id].high; h.used(high) || h.size(high) < units-length {
 			s, ok := h.Alloc(size, align)
 			if !ok {
 				return r, false
@@ -190,12 +188,12 @@ func (h *heap) Realloc(r heapmodel.Ref, size uint64, align uint32) (heapmodel.Re
 	case units > length:
 		// [id][high..........] -> [id: units][rest]
 		h.mergeUp(id)
-		if h.t.Size(id) > units {
-			h.give(h.t.Split(id, units))
+		if h.size(id) > units {
+			h.give(h.split(id, units))
 		}
 	case units < length:
 		// [id..........][high] -> [id: units][tail.......]
-		tail := h.t.Split(id, units)
+		tail := h.split(id, units)
 		h.mergeUp(tail)
 		h.give(tail)
 	}

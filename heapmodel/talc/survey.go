@@ -7,7 +7,6 @@ import (
 	"math/bits"
 
 	"github.com/fragprof/fragprof/heapmodel"
-	"github.com/fragprof/fragprof/heapmodel/internal/blocks"
 	"github.com/fragprof/fragprof/heapmodel/internal/fit"
 )
 
@@ -16,7 +15,7 @@ func (h *heap) Addr(r heapmodel.Ref) heapmodel.Addr {
 	if r == heapmodel.NullRef {
 		return heapmodel.Null
 	}
-	return heapmodel.Addr(h.t.Nodes[r].Start) << h.shift
+	return heapmodel.Addr(h.all[r].start) << h.shift
 }
 
 // Align implements heapmodel.Heap: 16 bytes on 32-bit machines, 32 on others.
@@ -47,11 +46,11 @@ func (h *heap) LargestFree() uint64 {
 			continue
 		}
 		bin := uint32(set*64 + bits.Len64(h.filled[set]) - 1)
-		id := h.t.Nodes[bin].X
-		largest := h.t.Size(id)
+		id := h.all[bin].x
+		largest := h.size(id)
 		if bin>>(h.splitLog2+2) != 0 {
-			for ; id != bin; id = h.t.Nodes[id].X {
-				largest = max(largest, h.t.Size(id))
+			for ; id != bin; id = h.all[id].x {
+				largest = max(largest, h.size(id))
 			}
 		}
 		return uint64(largest) << h.shift
@@ -65,7 +64,7 @@ func (h *heap) Native() []heapmodel.Stat {
 	asked := h.use.Allocated
 	for b := range h.Blocks() {
 		if b.Used {
-			asked -= uint64(h.t.Nodes[b.Ref].X)
+			asked -= uint64(h.all[b.Ref].x &^ usedBit)
 		}
 	}
 	return []heapmodel.Stat{
@@ -80,14 +79,14 @@ func (h *heap) Native() []heapmodel.Stat {
 // Blocks implements heapmodel.Heap.
 func (h *heap) Blocks() iter.Seq[heapmodel.Block] {
 	return func(yield func(heapmodel.Block) bool) {
-		lowest := h.t.Next(wall)
-		for id := lowest; h.t.Next(id) != blocks.None; id = h.t.Next(id) {
-			start := heapmodel.Addr(h.t.Nodes[id].Start) << h.shift
+		lowest := h.all[wall].high
+		for id := lowest; h.all[id].high != none; id = h.all[id].high {
+			start := heapmodel.Addr(h.all[id].start) << h.shift
 			b := heapmodel.Block{
-				Addr: start, Size: uint64(h.t.Size(id)) << h.shift, Payload: start,
+				Addr: start, Size: uint64(h.size(id)) << h.shift, Payload: start,
 				Wall: id == lowest, Ref: heapmodel.NullRef,
 			}
-			if h.t.Used(id) {
+			if h.used(id) {
 				b.Used, b.Ref = true, heapmodel.Ref(id)
 			}
 			if !yield(b) {
@@ -103,8 +102,8 @@ func (h *heap) Check() error {
 	if err != nil {
 		return err
 	}
-	if records := reserved + int(count.UsedBlocks+count.FreeBlocks) + 1; h.t.Len() != records {
-		return fmt.Errorf("%d records in use, want %d", h.t.Len(), records)
+	if records := reserved + int(count.UsedBlocks+count.FreeBlocks) + 1; h.inUse() != records {
+		return fmt.Errorf("%d records in use, want %d", h.inUse(), records)
 	}
 	u := h.use
 	switch {
@@ -124,36 +123,36 @@ func (h *heap) Check() error {
 
 // checkChunks walks the chunks and counts what it finds.
 func (h *heap) checkChunks() (count heapmodel.Usage, err error) {
-	limit := len(h.t.Nodes)
-	prev, lastFree := blocks.ID(wall), false
-	id := h.t.Next(wall)
-	for ; h.t.Next(id) != blocks.None; id = h.t.Next(id) {
-		n := &h.t.Nodes[id]
+	limit := len(h.all)
+	prev, lastFree := uint32(wall), false
+	id := h.all[wall].high
+	for ; h.all[id].high != none; id = h.all[id].high {
+		n := &h.all[id]
 		if limit--; limit < 0 {
 			return count, errors.New("the chain of chunks does not end")
 		}
-		if h.t.Prev(id) != prev || h.t.Nodes[n.High].Start <= n.Start {
-			return count, fmt.Errorf("chunk at unit %d is not linked between its neighbours", n.Start)
+		if h.all[id].low != prev || h.all[n.high].start <= n.start {
+			return count, fmt.Errorf("chunk at unit %d is not linked between its neighbours", n.start)
 		}
-		bytes := uint64(h.t.Size(id)) << h.shift
-		used := h.t.Used(id)
+		bytes := uint64(h.size(id)) << h.shift
+		used := h.used(id)
 		switch {
-		case used && (n.X < h.word || uint64(n.X) > h.pad || n.Y != h.t.Size(id)):
-			return count, fmt.Errorf("used chunk at unit %d of %d units has %d bytes above its object and notes %d units", n.Start, h.t.Size(id), n.X, n.Y)
+		case used && (n.x&^usedBit < h.word || uint64(n.x&^usedBit) > h.pad || n.y != h.size(id)):
+			return count, fmt.Errorf("used chunk at unit %d of %d units has %d bytes above its object and notes %d units", n.start, h.size(id), n.x&^usedBit, n.y)
 		case used:
 			count.UsedBlocks++
 			count.Allocated += bytes
-			count.HighWater = uint64(n.Start)<<h.shift + bytes
+			count.HighWater = uint64(n.start)<<h.shift + bytes
 		case lastFree:
-			return count, fmt.Errorf("gap at unit %d follows a gap", n.Start)
+			return count, fmt.Errorf("gap at unit %d follows a gap", n.start)
 		default:
 			count.FreeBlocks++
 			count.Free += bytes
 		}
 		prev, lastFree = id, !used
 	}
-	if !h.t.Used(id) || h.t.Prev(id) != prev {
-		return count, fmt.Errorf("the end at unit %d is not linked or not marked used", h.t.Nodes[id].Start)
+	if !h.used(id) || h.all[id].low != prev {
+		return count, fmt.Errorf("the end at unit %d is not linked or not marked used", h.all[id].start)
 	}
 	return count, nil
 }
@@ -162,19 +161,19 @@ func (h *heap) checkChunks() (count heapmodel.Usage, err error) {
 func (h *heap) checkBins(gaps uint64) error {
 	for bin := range uint32(bins) {
 		prev := bin
-		for id := h.t.Nodes[bin].X; id != bin; id = h.t.Nodes[id].X {
-			n := &h.t.Nodes[id]
+		for id := h.all[bin].x; id != bin; id = h.all[id].x {
+			n := &h.all[id]
 			switch {
 			case gaps == 0:
 				return errors.New("more gaps are in bins than there are")
-			case h.t.Used(id) || n.Y != prev || h.floorBin(h.t.Size(id)) != bin:
-				return fmt.Errorf("bin %d: chunk at unit %d does not belong there or its links disagree", bin, n.Start)
+			case h.used(id) || prev != bin && n.y != prev || h.floorBin(h.size(id)) != bin:
+				return fmt.Errorf("bin %d: chunk at unit %d does not belong there or its links disagree", bin, n.start)
 			}
 			gaps--
 			prev = id
 		}
-		if filled := h.filled[bin/64]>>(bin%64)&1 != 0; h.t.Nodes[bin].Y != prev || filled != (prev != bin) {
-			return fmt.Errorf("bin %d: its bit is %t, its last record %d, the head says %d", bin, filled, prev, h.t.Nodes[bin].Y)
+		if filled := h.filled[bin/64]>>(bin%64)&1 != 0; filled != (prev != bin) {
+			return fmt.Errorf("bin %d: its bit is %t, its last record %d", bin, filled, prev)
 		}
 	}
 	if gaps != 0 || h.filled[3] != 0 {
@@ -193,7 +192,7 @@ func (h *heap) checkScans() error {
 				return fmt.Errorf("index of bin %d: %w", bin, err)
 			}
 			p := x.First()
-			for id := h.t.Nodes[bin].X; id != blocks.ID(bin); id = h.t.Nodes[id].X {
+			for id := h.all[bin].x; id != uint32(bin); id = h.all[id].x {
 				if p == fit.NoPos {
 					return fmt.Errorf("index of bin %d lacks gaps", bin)
 				}

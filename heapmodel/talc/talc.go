@@ -67,7 +67,7 @@ const (
 	// all above, are never set in filled.
 	noBin = 192
 	// tabled is the number of units for which bins are looked up.
-	tabled = 1024
+	tabled = 4096
 )
 
 // machine is what depends on the width of a pointer.
@@ -75,6 +75,7 @@ type machine struct {
 	word      uint32 // bytes
 	unit      uint32 // bytes: four words, the alignment and granule of chunks
 	shift     uint8  // log2 of unit
+	round     uint64 // keeps the whole units of a number of bytes
 	pad       uint64 // bytes to add to a size before it is cut to whole units
 	splitLog2 uint8  // log2 of the bins for a power of two
 	last      uint32 // the highest bin
@@ -85,8 +86,8 @@ type machine struct {
 
 var machines = func() map[string]*machine {
 	out := map[string]*machine{
-		"32": {word: 4, unit: 16, shift: 4, pad: 4 + 15, splitLog2: 2, last: 94, exact: 16},
-		"64": {word: 8, unit: 32, shift: 5, pad: 8 + 31, splitLog2: 3, last: 190, exact: 32},
+		"32": {word: 4, unit: 16, shift: 4, round: ^uint64(15), pad: 4 + 15, splitLog2: 2, last: 94, exact: 16},
+		"64": {word: 8, unit: 32, shift: 5, round: ^uint64(31), pad: 8 + 31, splitLog2: 3, last: 190, exact: 32},
 	}
 	for _, m := range out {
 		m.floor, m.ceil = new([tabled]uint8), new([tabled]uint8)
@@ -163,12 +164,8 @@ func newHeap(c heapmodel.Config) (heapmodel.Heap, error) {
 	if least := h.head() + uint64(h.unit); capacity < least || capacity > most {
 		return nil, fmt.Errorf("capacity=%s: the heap needs at least %d bytes and takes at most %d", c.Text("capacity"), least, most)
 	}
-	h.quick = tabled
-	h.t.Reserve(reserved)
 	start, end := uint32(h.head()>>h.shift), uint32(capacity>>h.shift)
-	first := h.t.Region(start, end)
-	h.t.Nodes[first].Low = wall
-	h.t.Nodes[wall].High = first
+	first := h.lay(start, end)
 	free := uint64(end-start) << h.shift
 	h.use = heapmodel.Usage{Arena: capacity, Free: free, Overhead: capacity - free}
 	h.give(first)
