@@ -70,14 +70,18 @@ const (
 	pageLog2        = 12
 	page            = 1 << pageLog2
 
-	smallBins = 32 // of 8 bytes each; the records of the same IDs are the heads of their lists
-	treeBins  = 32
+	treeBins = 32
+	// The records up to mid are the heads of the rings of chunks of so many units.
 	// wall is the record below the lowest chunk. It counts as used, so that
 	// nothing merges with it.
-	wall     = smallBins
+	wall     = mid
 	reserved = wall + 1
 
 	leastUnits = 2 // the smallest chunk
+	// noVictim takes the place of the designated victim if there is none. It is
+	// the head of the ring of chunks of no units: pushed there, it leaves that
+	// empty, which saves a branch that would go either way at random.
+	noVictim = 0
 	// tabled is the number of units for which tree bins are looked up.
 	tabled    = 2048
 	leastTree = 256
@@ -85,27 +89,42 @@ const (
 
 // machine is what depends on the width of a pointer.
 type machine struct {
-	word      uint32
-	shift     uint8           // log2 of the unit, two words, in bytes
-	binShift  uint8           // log2 of the small bins, 8 bytes each, for a unit
-	pad       uint64          // bytes to add to a size before it is cut to whole units
-	small     uint32          // chunks below so many units are in small bins
-	state     uint64          // bytes of the state at the start of an mspace
-	foot      uint64          // bytes behind the top that are never used
-	treeBins  *[tabled]uint8  // treeBinOf for so many units
-	keyShifts [treeBins]uint8 // by tree bin, see key
+	word       uint32
+	shift      uint8      // log2 of the unit
+	unit       uint64     // two words: the alignment of every chunk, in bytes
+	pad        uint64     // bytes to add to a size before it is cut to whole units
+	small      uint32     // chunks below so many units are in small bins
+	smallMost  uint64     // the largest request for them, in bytes
+	smallUnits [256]uint8 // unitsOf such a request; not by pointer, which takes a load more
+	near       uint32     // the bins that the first look sees: a bit for that of the size, and maybe the next
+	far        uint32     // 1 if what is one bin above is not near
+	state      uint64     // bytes of the state at the start of an mspace
+	foot       uint64     // bytes behind the top that are never used
+	midSizes   *[mid]midSize
+	treeBins   *[tabled]uint8  // treeBinOf for so many units
+	keyShifts  [treeBins]uint8 // by tree bin, see key
 }
 
 var machines = func() map[string]*machine {
 	out := map[string]*machine{
-		"32": {word: 4, shift: 3, binShift: 0, pad: 4 + 7, small: leastTree / 8, state: 480, foot: 40},
-		"64": {word: 8, shift: 4, binShift: 1, pad: 8 + 15, small: leastTree / 16, state: 944, foot: 80},
+		// Bins are 8 bytes apart upstream. With units of 16 bytes every other one
+		// is always empty, the one above that of a request among them.
+		"32": {word: 4, shift: 3, near: 0b11, state: 480, foot: 40},
+		"64": {word: 8, shift: 4, near: 0b1, far: 1, state: 944, foot: 80},
 	}
 	for _, m := range out {
+		m.unit = 1 << m.shift
+		m.pad = uint64(m.word) + m.unit - 1
+		m.small = leastTree >> m.shift
+		m.smallMost = leastTree - m.unit - uint64(m.word)
+		for size := range m.smallMost + 1 {
+			m.smallUnits[size] = uint8(m.unitsOf(size))
+		}
 		m.treeBins = new([tabled]uint8)
 		for units := range uint64(tabled) {
 			m.treeBins[units] = uint8(m.treeBinOf(units))
 		}
+		m.midSizes = midSizesOf(m)
 		for bin := range m.keyShifts {
 			// Bin 2k or 2k+1 leaves open the bits of a size in bytes from k+6 down.
 			m.keyShifts[bin] = 63 - uint8(bin/2+6) + m.shift
@@ -115,9 +134,6 @@ var machines = func() map[string]*machine {
 	}
 	return out
 }()
-
-// unit returns the bytes of a unit, which is the alignment of every chunk.
-func (m *machine) unit() uint64 { return 1 << (m.shift & 63) }
 
 // most returns the largest arena, in bytes.
 func (m *machine) most() uint64 {
@@ -133,7 +149,7 @@ func (m *machine) unitsOf(size uint64) uint64 {
 }
 
 func newHeap(c heapmodel.Config) (heapmodel.Heap, error) {
-	h := &heap{machine: *machines[c.Text("ptr")], contiguous: true, dv: blocks.None}
+	h := &heap{machine: *machines[c.Text("ptr")], contiguous: true}
 	start := uint32(0)
 	if c.Set("grow") {
 		h.limit = c.Bytes("grow")
@@ -159,7 +175,7 @@ func newHeap(c heapmodel.Config) (heapmodel.Heap, error) {
 	// The chain of chunks is empty: the wall, and the end node, which is the top.
 	h.t.Reserve(reserved)
 	h.top = h.t.Take()
-	h.t.Nodes[h.top] = blocks.Node{Start: start, Low: wall | blocks.UsedBit, High: blocks.None}
+	h.t.Nodes[h.top] = blocks.Node{Start: start, Low: wall, High: blocks.None}
 	h.t.Nodes[wall].High = h.top
 	h.tree = make([]leaf, holders)
 	return h, nil

@@ -20,22 +20,31 @@ func (h *heap) Free(r heapmodel.Ref) {
 	low &^= blocks.UsedBit
 	units := n.Y
 	h.uncount(units)
-	if high == h.top || nodes[high].Low&nodes[low].Low&blocks.UsedBit == 0 {
+	if nodes[high].Low&nodes[low].Low&blocks.UsedBit == 0 {
 		h.merge(id)
 		return
 	}
 	n.Low = low
 	h.use.FreeBlocks++
-	if units >= h.small {
+	switch {
+	case units < h.small:
+		// push, but Y is right as it is
+		h.smallMap |= 1 << (units & 31)
+		head := &nodes[units]
+		x := head.X
+		head.X = id
+		n.X = x
+		nodes[x].Y = id
+	case units < mid:
+		h.addMid(id, units)
+	default:
 		h.addLeaf(id, units)
-		return
 	}
-	h.push(id, units)
 }
 
 // uncount is the reverse of count.
 func (h *heap) uncount(units uint32) {
-	bytes := uint64(units) << (h.shift & 63)
+	bytes := uint64(units) * h.unit
 	h.use.UsedBlocks--
 	h.use.Allocated -= bytes
 	h.use.Free += bytes
@@ -48,10 +57,67 @@ func (h *heap) release(id blocks.ID) {
 }
 
 // merge joins a chunk that is marked used, but counts as used no more, with its
-// free neighbours, and puts the result where it belongs:
+// free neighbours, and puts the result where it belongs.
+//
+// Nearly always exactly one neighbour is free, and which one is as good as
+// random: there is no branch on that.
+//
+//	[low][id][used] -> [first..]
+//	[used][id][high] -> [first..]
+func (h *heap) merge(id blocks.ID) {
+	nodes := h.t.Nodes
+	n := &nodes[id]
+	low, high := n.Low&^blocks.UsedBit, n.High
+	b, a := &nodes[low], &nodes[high]
+	lowUsed, highUsed := b.Low>>31, a.Low>>31
+	if high == h.top || lowUsed == highUsed {
+		h.mergeOther(id)
+		return
+	}
+	// What each outcome needs is read before it is known which one it is.
+	above := a.High
+	length := either(lowUsed, nodes[above].Start-a.Start, n.Start-b.Start)
+	units := n.Y + length
+	first, second := either(lowUsed, id, low), either(lowUsed, high, id)
+	other, after := either(lowUsed, high, low), either(lowUsed, above, high)
+	o, f := &nodes[other], &nodes[first]
+	x, y := o.X, o.Y
+	f.Low &^= blocks.UsedBit
+	f.High = after
+	nodes[after].Low = first | blocks.UsedBit
+	h.t.Drop(second)
+	h.use.Steps++
+	if other == h.dv {
+		h.dv, h.dvUnits = first, units
+		return
+	}
+	// unbin, of what was read already
+	if length < mid {
+		nodes[x].Y = y
+		nodes[y].X = x
+		if length < h.small {
+			h.smallMap ^= zero(x^y) << (length & 31)
+		} else if x == y {
+			h.removeMid(length)
+		}
+	} else {
+		h.removeLeaf(x)
+	}
+	switch {
+	case units < h.small:
+		h.push(first, units)
+	case units < mid:
+		h.addMid(first, units)
+	default:
+		h.addLeaf(first, units)
+	}
+}
+
+// mergeOther is merge for a chunk below the top, or whose neighbours are both
+// free or both used:
 //
 //	[low][id][high] -> [low..........]
-func (h *heap) merge(id blocks.ID) {
+func (h *heap) mergeOther(id blocks.ID) {
 	nodes := h.t.Nodes
 	n := &nodes[id]
 	low, high := n.Low&^blocks.UsedBit, n.High
@@ -60,12 +126,8 @@ func (h *heap) merge(id blocks.ID) {
 	victim := false // the result is the designated victim
 	if b := &nodes[low]; b.Low&blocks.UsedBit == 0 {
 		lower := n.Start - b.Start
-		switch victim = low == h.dv; {
-		case victim:
-		case lower < h.small:
-			h.unlink(nodes, b.X, b.Y)
-		default:
-			h.removeLeaf(b.X)
+		if victim = low == h.dv; !victim {
+			h.unbin(low, lower)
 		}
 		units += lower
 		h.t.Drop(id)
@@ -75,11 +137,11 @@ func (h *heap) merge(id blocks.ID) {
 	a := &nodes[high]
 	switch {
 	case high == h.top:
-		a.Start, a.Low = n.Start, low|blocks.UsedBit
+		a.Start, a.Low = n.Start, low
 		nodes[low].High = high
 		h.t.Drop(id)
 		if victim {
-			h.dv, h.dvUnits = blocks.None, 0
+			h.dv, h.dvUnits = noVictim, 0
 		}
 		h.use.Steps += merges + 1
 		h.use.FreeBlocks -= merges
@@ -88,14 +150,11 @@ func (h *heap) merge(id blocks.ID) {
 		up := a.High
 		c := &nodes[up]
 		upper := c.Start - a.Start
-		switch {
-		case high == h.dv:
+		if high == h.dv {
 			victim = true
 			h.dv = id
-		case upper < h.small:
-			h.unlink(nodes, a.X, a.Y)
-		default:
-			h.removeLeaf(a.X)
+		} else {
+			h.unbin(high, upper)
 		}
 		units += upper
 		h.t.Drop(high)
@@ -106,13 +165,10 @@ func (h *heap) merge(id blocks.ID) {
 	a.Low = id | blocks.UsedBit
 	h.use.Steps += merges
 	h.use.FreeBlocks += 1 - merges
-	switch {
-	case victim:
+	if victim {
 		h.dvUnits = units
-	case units < h.small:
-		h.push(id, units)
-	default:
-		h.addLeaf(id, units)
+	} else {
+		h.bin(id, units)
 	}
 }
 

@@ -57,6 +57,7 @@ func (h *heap) extend(id blocks.ID, units uint32) bool {
 		}
 		// [id][top.......] -> [id: units][top]
 		nodes[high].Start += more
+		h.raise()
 		h.lengthen(id, more)
 		return true
 	case h.t.Used(high):
@@ -87,7 +88,7 @@ func (h *heap) extendIntoVictim(id blocks.ID, more uint32) bool {
 		return true
 	}
 	h.absorb(id, h.dvUnits)
-	h.dv, h.dvUnits = blocks.None, 0
+	h.dv, h.dvUnits = noVictim, 0
 	return true
 }
 
@@ -102,12 +103,9 @@ func (h *heap) absorb(id blocks.ID, upper uint32) {
 
 // lengthen counts so many units more for a used chunk that has them already.
 func (h *heap) lengthen(id blocks.ID, more uint32) {
-	n := &h.t.Nodes[id]
-	n.Y += more
+	h.t.Nodes[id].Y += more
 	h.use.UsedBlocks--
-	h.use.Allocated -= uint64(n.Y-more) << h.shift
-	h.use.Free += uint64(n.Y-more) << h.shift
-	h.count(n.Start, n.Y)
+	h.count(more)
 }
 
 // padded returns the size to ask for so that an object of so many bytes, and a

@@ -19,11 +19,11 @@ func (h *heap) Addr(r heapmodel.Ref) heapmodel.Addr {
 }
 
 // Align implements heapmodel.Heap: 8 bytes on 32-bit machines, 16 on others.
-func (h *heap) Align() uint32 { return uint32(h.unit()) }
+func (h *heap) Align() uint32 { return uint32(h.unit) }
 
 // Need implements heapmodel.Heap. The top must have a byte more.
 func (h *heap) Need(size uint64, align uint32) uint64 {
-	if uint64(align) > h.unit() {
+	if uint64(align) > h.unit {
 		size = h.padded(size, max(align, leastUnits<<h.shift))
 	}
 	return h.unitsOf(size) << h.shift
@@ -36,7 +36,7 @@ func (h *heap) Usage() *heapmodel.Usage { return &h.use }
 func (h *heap) LargestFree() uint64 {
 	units := max(h.dvUnits, h.largest())
 	if h.smallMap != 0 {
-		units = max(units, uint32(bits.Len32(h.smallMap)-1)>>h.binShift)
+		units = max(units, uint32(bits.Len32(h.smallMap)-1))
 	}
 	return max(uint64(units)<<h.shift, h.topBytes())
 }
@@ -114,7 +114,7 @@ func (h *heap) Check() error {
 	if h.topBytes() > 0 {
 		binned--
 	}
-	if h.dv != blocks.None {
+	if h.dv != noVictim {
 		binned--
 		if h.dv < reserved || h.t.Used(h.dv) || h.t.Size(h.dv) != h.dvUnits {
 			return fmt.Errorf("designated victim is chunk %d of %d units", h.dv, h.dvUnits)
@@ -122,16 +122,19 @@ func (h *heap) Check() error {
 	} else if h.dvUnits != 0 {
 		return fmt.Errorf("no designated victim has %d units", h.dvUnits)
 	}
-	small, err := h.checkSmall(binned)
+	rings, err := h.checkRings(binned)
 	if err != nil {
 		return err
 	}
-	large, err := h.checkTrees(binned)
+	if err := h.checkTries(); err != nil {
+		return err
+	}
+	leaves, err := h.checkTrees(binned)
 	if err != nil {
 		return err
 	}
-	if small+large != binned {
-		return fmt.Errorf("%d chunks are in small bins and %d in trees, want %d in all", small, large, binned)
+	if rings+leaves != binned {
+		return fmt.Errorf("%d chunks are in rings and %d in trees, want %d in all", rings, leaves, binned)
 	}
 	return nil
 }
@@ -167,7 +170,7 @@ func (h *heap) checkChunks() (count heapmodel.Usage, err error) {
 		prev, lastFree = id, !used
 	}
 	top := uint64(h.t.Nodes[id].Start) << h.shift
-	if !h.t.Used(id) || h.t.Prev(id) != prev || lastFree || top > h.topEnd || h.t.Next(id) != blocks.None {
+	if h.t.Used(id) || h.t.Prev(id) != prev || lastFree || top > h.topEnd || h.t.Next(id) != blocks.None {
 		return count, fmt.Errorf("the top at unit %d is not linked behind a used chunk", h.t.Nodes[id].Start)
 	}
 	if records := reserved + int(count.UsedBlocks+count.FreeBlocks) + 1; h.t.Len() != records {
@@ -180,26 +183,64 @@ func (h *heap) checkChunks() (count heapmodel.Usage, err error) {
 	return count, nil
 }
 
-// checkSmall walks the small bins and returns how many chunks they have, which
-// is at most limit.
-func (h *heap) checkSmall(limit int) (count int, err error) {
-	for bin := range uint32(smallBins) {
-		prev := bin
-		for id := h.t.Nodes[bin].X; id != bin; id = h.t.Nodes[id].X {
+// checkRings walks the rings of chunks of one size and returns how many chunks
+// they have, which is at most limit.
+func (h *heap) checkRings(limit int) (count int, err error) {
+	for units := range uint32(mid) {
+		prev := units
+		for id := h.t.Nodes[units].X; id != units; id = h.t.Nodes[id].X {
 			n := &h.t.Nodes[id]
 			if count++; count > limit {
-				return count, errors.New("more chunks are in small bins than are free")
+				return count, errors.New("more chunks are in rings than are free")
 			}
-			if id < reserved || h.t.Used(id) || id == h.dv || n.Y != prev || h.t.Size(id)<<h.binShift != bin {
-				return count, fmt.Errorf("small bin %d: chunk at unit %d does not belong there or its links disagree", bin, n.Start)
+			if id < reserved || h.t.Used(id) || id == h.dv || n.Y != prev || h.t.Size(id) != units {
+				return count, fmt.Errorf("ring of %d units: chunk at unit %d does not belong there or its links disagree", units, n.Start)
 			}
 			prev = id
 		}
-		if filled := h.smallMap>>bin&1 != 0; h.t.Nodes[bin].Y != prev || filled != (prev != bin) {
-			return count, fmt.Errorf("small bin %d: its bit is %t, its last record %d, the head says %d", bin, filled, prev, h.t.Nodes[bin].Y)
+		filled := h.has(units)
+		switch {
+		case units == noVictim: // the map says what it likes
+			filled = false
+		case units < h.small:
+			filled = h.smallMap>>units&1 != 0
+		}
+		if h.t.Nodes[units].Y != prev || filled != (prev != units) {
+			return count, fmt.Errorf("ring of %d units: its bit is %t, its last record %d, the head says %d", units, filled, prev, h.t.Nodes[units].Y)
 		}
 	}
 	return count, nil
+}
+
+// has reports whether the map of sizes in tries has one, below mid.
+func (m *mids) has(units uint32) bool { return m.filled[units/64]>>(units%64)&1 != 0 }
+
+// checkTries checks the shapes of tries against the rings that are not empty.
+func (h *heap) checkTries() error {
+	var want [midBins]uint64
+	for units := h.small; units < mid; units++ {
+		if !h.has(units) {
+			continue
+		}
+		s, place := &h.midSizes[units], h.places[units]
+		t := &h.tries[s.bin]
+		if s.path>>place&1 == 0 || uint32(t.units[place]) != units {
+			return fmt.Errorf("tree bin %d: place %d has a node of %d units, want %d", s.bin, place, t.units[place], units)
+		}
+		want[s.bin] |= 1 << place
+	}
+	for bin := range h.tries {
+		nodes := h.tries[bin].nodes
+		if nodes != want[bin] {
+			return fmt.Errorf("tree bin %d: nodes at places %b, want %b", bin, nodes, want[bin])
+		}
+		for place := 2; place < 64; place++ {
+			if nodes>>place&1 > nodes>>(place/2)&1 {
+				return fmt.Errorf("tree bin %d: the node at place %d has no parent", bin, place)
+			}
+		}
+	}
+	return nil
 }
 
 // checkTrees walks the trees and returns how many chunks they have, which is at

@@ -6,7 +6,7 @@ import (
 	"github.com/fragprof/fragprof/heapmodel/internal/blocks"
 )
 
-// A leaf is a free chunk of 256 bytes or more. Those of a tree bin, half a power
+// A leaf is a free chunk of mid units or more; what is smaller is in mids. Those of a tree bin, half a power
 // of two of sizes, are in a bitwise trie, in which every node is a chunk: below
 // child b of a node at depth d are chunks whose size has the bit b at position
 // d, counted from the highest bit that the bin leaves open. The node itself has
@@ -140,23 +140,20 @@ func (h *heap) removeLeaf(x uint32) {
 		heir = h.cutLeaf(x)
 	}
 	p := &tree[up]
-	p.child[one(p.child[1] == x)&1] = heir
-	h.treeMap &^= one(up <= treeBins) & one(heir == 0) << ((up - 1) % treeBins)
+	p.child[zero(p.child[1]^x)&1] = heir
+	h.treeMap &^= (up - treeBins - 1) >> 31 & zero(heir) << ((up - 1) % treeBins)
 	low, high := n.child[0], n.child[1]
 	e := &tree[heir]
 	e.up, e.child[0], e.child[1] = up, low, high
 	tree[low].up, tree[high].up = heir, heir
 }
 
-// one returns 1 for true. There is no branch in it, which would go either way
-// at random.
-func one(is bool) uint32 {
-	bit := uint32(0)
-	if is {
-		bit = 1
-	}
-	return bit
-}
+// zero returns 1 for 0, and 0 for anything else. There is no branch in it, which
+// would go either way at random.
+func zero(v uint32) uint32 { return uint32((uint64(v) - 1) >> 63) }
+
+// either returns a if bit is 1, and b if it is 0, without a branch.
+func either(bit, a, b uint32) uint32 { return b ^ (a^b)&-bit }
 
 // cutLeaf takes a node without children from below x, which has a child, out of
 // the trie and returns it.
@@ -170,7 +167,7 @@ func (h *heap) cutLeaf(x uint32) uint32 {
 		}
 		if next == 0 {
 			p := &tree[n.up]
-			p.child[one(p.child[1] == t)&1] = 0
+			p.child[zero(p.child[1]^t)&1] = 0
 			return t
 		}
 		t = next
@@ -178,10 +175,19 @@ func (h *heap) cutLeaf(x uint32) uint32 {
 	}
 }
 
-// smallest returns the smallest of all leaves; there is one.
-func (h *heap) smallest() uint32 {
-	bin := uint32(bits.TrailingZeros32(h.treeMap)) & 31
+// smallestLeaf returns the smallest of all leaves, 0 if there is none.
+func (h *heap) smallestLeaf() uint32 {
+	if h.treeMap == 0 {
+		return 0
+	}
+	bin := uint32(bits.TrailingZeros32(h.treeMap))
 	return h.leftmost(h.tree[holder(bin)].child[0], 0, 0, ^uint64(0))
+}
+
+// leafOf returns the chunk of a leaf and its length, 0 for leaf 0.
+func (h *heap) leafOf(l uint32) (blocks.ID, uint32) {
+	n := &h.tree[l]
+	return n.id, n.units
 }
 
 // leftmost returns the leaf with the least remainder over units on the path
@@ -202,9 +208,9 @@ func (h *heap) leftmost(t, best uint32, units, rest uint64) uint32 {
 	return best
 }
 
-// bestFit returns the smallest leaf of at least so many units, 0 if there is
+// bestLeaf returns the smallest leaf of at least so many units, 0 if there is
 // none.
-func (h *heap) bestFit(units uint64) uint32 {
+func (h *heap) bestLeaf(units uint64) uint32 {
 	bin := h.treeBin(units)
 	t := h.tree[holder(bin)].child[0]
 	if t == 0 {
@@ -237,7 +243,7 @@ func (h *heap) bestFit(units uint64) uint32 {
 	return h.leftmost(right, best, units, rest)
 }
 
-// bestAbove is bestFit for a request for which its own bin has nothing.
+// bestAbove is bestLeaf for a request for which its own bin has nothing.
 func (h *heap) bestAbove(bin uint32, units uint64) uint32 {
 	h.use.Steps++
 	above := h.treeMap &^ (2<<(bin&31) - 1)
@@ -248,11 +254,11 @@ func (h *heap) bestAbove(bin uint32, units uint64) uint32 {
 	return h.leftmost(h.tree[holder(bin)].child[0], 0, units, -units)
 }
 
-// largest returns the units of the largest leaf, zero if there is none. O(depth
-// of its trie).
+// largest returns the units of the largest chunk in a tree, zero if there is
+// none. O(depth of its trie).
 func (h *heap) largest() uint32 {
 	if h.treeMap == 0 {
-		return 0
+		return h.mostMid()
 	}
 	units := uint32(0)
 	bin := uint32(bits.Len32(h.treeMap)) - 1
