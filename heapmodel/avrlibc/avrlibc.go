@@ -66,9 +66,9 @@ const (
 
 // heap is a heap of the model. The granule of its table is a byte.
 type heap struct {
-	t     blocks.Table
-	list  *fit.Index // by size of the block, then by address
-	rank  ranking    // addresses of the blocks on the list
+	t     blocks.SlimTable
+	list  *fit.SlimIndex // by size of the block, then by address
+	rank  ranking        // addresses of the blocks on the list
 	first blocks.ID
 	top   blocks.ID // what is above the break; may have no size
 	use   heapmodel.Usage

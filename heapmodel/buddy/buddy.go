@@ -188,7 +188,7 @@ func newHeap(c heapmodel.Config, s *system) (heapmodel.Heap, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.t.Reserve(lists)
+	blocks.Reserve(&h.t, lists)
 	if h.Capacity > 0 {
 		h.start(h.Capacity)
 	}

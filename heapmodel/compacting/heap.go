@@ -9,7 +9,7 @@ import (
 	"github.com/fragprof/fragprof/heapmodel/internal/holes"
 )
 
-// heap is the heap. The Y of a used block is pinned if the object must not move.
+// heap is the heap. The X of a used block is pinned if the object must not move.
 type heap struct {
 	holes.Heap
 	c uint64
@@ -56,9 +56,9 @@ func (h *heap) find(need uint32) fit.Pos {
 // take makes a used block of want granules in the hole at p.
 func (h *heap) take(p fit.Pos, want, mask uint32) heapmodel.Ref {
 	id := h.Heap.Take(p, uint32(h.Aligned(uint64(h.Holes.Key(p)), uint64(mask))), want)
-	h.T.Nodes[id].Y = 0
+	h.T.Nodes[id].X = 0
 	if mask > 0 {
-		h.T.Nodes[id].Y = pinned
+		h.T.Nodes[id].X = pinned
 	}
 	h.served += h.Bytes(want)
 	return heapmodel.Ref(id)
@@ -99,7 +99,7 @@ func (h *heap) window(need uint64) (first, last blocks.ID, cost uint64) {
 		h.Use.Steps++
 		size := uint64(h.T.Size(to))
 		switch {
-		case h.T.Used(to) && h.T.Nodes[to].Y == pinned:
+		case h.T.Used(to) && h.T.Nodes[to].X == pinned:
 			from, room, load = blocks.None, 0, 0
 			continue
 		case h.T.Used(to):

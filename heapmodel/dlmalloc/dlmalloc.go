@@ -173,7 +173,7 @@ func newHeap(c heapmodel.Config) (heapmodel.Heap, error) {
 		h.use = heapmodel.Usage{Arena: capacity, Free: capacity - fixed, Overhead: fixed, FreeBlocks: 1}
 	}
 	// The chain of chunks is empty: the wall, and the end node, which is the top.
-	h.t.Reserve(reserved)
+	blocks.Reserve(&h.t, reserved)
 	h.top = h.t.Take()
 	h.t.Nodes[h.top] = blocks.Node{Start: start, Low: wall, High: blocks.None}
 	h.t.Nodes[wall].High = h.top

@@ -14,8 +14,8 @@ import (
 // granule of its table is 8 bytes.
 type firstFit struct {
 	frame
-	t       blocks.Table
-	free    *fit.Index // by address, and the listed markers with size 0
+	t       blocks.SlimTable
+	free    *fit.SlimIndex // by address, and the listed markers with size 0
 	use     heapmodel.Usage
 	minFree uint64 // bytes free at the worst time
 	started bool   // heap_4 initialises itself in the first malloc

@@ -84,7 +84,7 @@ func (f *frame) block(size uint64) uint64 {
 
 // walk yields the blocks of regions, given by their first blocks in address
 // order.
-func (f *frame) walk(t *blocks.Table, heads ...blocks.ID) iter.Seq[heapmodel.Block] {
+func (f *frame) walk(t *blocks.SlimTable, heads ...blocks.ID) iter.Seq[heapmodel.Block] {
 	return func(yield func(heapmodel.Block) bool) {
 		for _, id := range heads {
 			for wall := true; t.Next(id) != blocks.None; id, wall = t.Next(id), false {

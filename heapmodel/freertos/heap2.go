@@ -31,10 +31,10 @@ var Heap2 = &heapmodel.Model{
 // bestFit is heap_2. The granule of its table is 8 bytes.
 type bestFit struct {
 	frame
-	t    blocks.Table
-	free *fit.Index // by size, the youngest first among equals
-	head blocks.ID  // the lowest block
-	key  uint32     // of the youngest block on the list; they fall
+	t    blocks.SlimTable
+	free *fit.SlimIndex // by size, the youngest first among equals
+	head blocks.ID      // the lowest block
+	key  uint32         // of the youngest block on the list; they fall
 	use  heapmodel.Usage
 }
 

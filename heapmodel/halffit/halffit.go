@@ -89,7 +89,7 @@ func newHeap(c heapmodel.Config) (heapmodel.Heap, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.t.Reserve(lists)
+	blocks.Reserve(&h.t, lists)
 	if h.Capacity > 0 {
 		h.extend(h.Capacity)
 	}

@@ -66,12 +66,12 @@ const (
 
 // heap is a heap of the model. The granule of its table is a unit.
 type heap struct {
-	t        blocks.Table
-	free     *fit.Index // by address
-	rover    blocks.ID  // of a free block, or base
-	before   uint64     // entries before the rover; none before the base
-	first    blocks.ID  // None before the first growth
-	end      blocks.ID  // end node
+	t        blocks.SlimTable
+	free     *fit.SlimIndex // by address
+	rover    blocks.ID      // of a free block, or base
+	before   uint64         // entries before the rover; none before the base
+	first    blocks.ID      // None before the first growth
+	end      blocks.ID      // end node
 	unitLog2 uint8
 	limit    uint32 // units up to which the arena may grow
 	use      heapmodel.Usage

@@ -11,8 +11,8 @@ import (
 // heap is one heap. The granule of its table is a word. X of a used chunk is the
 // distance of its payload from its start.
 type heap struct {
-	t         blocks.Table
-	free      *fit.Index // by address
+	t         blocks.SlimTable
+	free      *fit.SlimIndex // by address
 	use       heapmodel.Usage
 	splitHigh bool // a split gives the request the high end, and a free last chunk is not extended
 	keepsAll  bool // realloc keeps whatever fits where it is

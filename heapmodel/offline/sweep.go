@@ -19,8 +19,8 @@ type sweepRule struct {
 // had left it, so a hole of the heap is free for all of its life.
 type sweeper struct {
 	*problem
-	t    blocks.Table
-	free *fit.Index
+	t    blocks.SlimTable
+	free *fit.SlimIndex
 	rule sweepRule
 }
 

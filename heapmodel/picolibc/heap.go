@@ -13,10 +13,10 @@ import (
 // first chunk.
 //
 // A free chunk in a bucket is marked used in the table, so that nothing merges
-// with it; its Y is inBucket and its X the next chunk in the bucket.
+// with it; its X is inBucket and the next chunk in the bucket.
 type heap struct {
-	t          blocks.Table
-	free       *fit.Index // the list, by address
+	t          blocks.SlimTable
+	free       *fit.SlimIndex // the list, by address
 	use        heapmodel.Usage
 	shift      uint   // log2 of two words
 	lead       uint64 // address of the first chunk; also bytes of a header
@@ -28,7 +28,8 @@ type heap struct {
 	small      uint64 // chunks in buckets
 }
 
-const inBucket = 1
+// inBucket is a bit that the place of no chunk in an index has.
+const inBucket = 1 << 31
 
 func (h *heap) bytes(granules uint32) uint64 { return uint64(granules) << (h.shift & 63) }
 
@@ -126,7 +127,7 @@ func (h *heap) malloc(bytes uint64) blocks.ID {
 		n := &nodes[id]
 		start, after := n.Start+want, n.High
 		b := &nodes[up]
-		b.Start, b.Low, b.High, b.X, b.Y = start, id, after, 0, 0
+		b.Start, b.Low, b.High = start, id, after
 		n.High = up
 		n.Low |= blocks.UsedBit
 		above := &nodes[after]
@@ -151,8 +152,8 @@ func (h *heap) fromBucket(bucket int, bytes uint64) blocks.ID {
 		return h.rise(bytes)
 	}
 	n := &h.t.Nodes[id]
-	h.buckets[bucket] = n.X
-	n.X, n.Y = 0, 0
+	h.buckets[bucket] = n.X &^ inBucket
+	n.X = 0
 	h.small--
 	h.smallBytes -= bytes
 	u.FreeBlocks--
@@ -174,7 +175,7 @@ func (h *heap) settle(id blocks.ID, size uint32) {
 func (h *heap) push(id blocks.ID, bucket int) {
 	h.t.SetUsed(id)
 	n := &h.t.Nodes[id]
-	n.X, n.Y = h.buckets[bucket], inBucket
+	n.X = h.buckets[bucket] | inBucket
 	h.buckets[bucket] = id
 	h.small++
 	h.smallBytes += h.bytes(h.t.Size(id))
@@ -244,7 +245,7 @@ func (h *heap) cut(id blocks.ID, granules uint32) blocks.ID {
 
 // live reports whether a Ref is a chunk in use.
 func (h *heap) live(r heapmodel.Ref) bool {
-	return h.t.Live(blocks.ID(r)) && h.t.Nodes[r].Y != inBucket
+	return h.t.Live(blocks.ID(r)) && h.t.Nodes[r].X&inBucket == 0
 }
 
 // Free implements heapmodel.Heap.

@@ -95,7 +95,7 @@ func newHeap(c heapmodel.Config) (heapmodel.Heap, error) {
 		}
 		// What is in buckets never merges, so that chunks become more and more
 		// for a long time: a small heap has records for all of them at once.
-		h.t.Nodes = make([]blocks.Node, 0, min(h.limit>>(h.shift+1), 4096))
+		h.t.Nodes = make([]blocks.SlimNode, 0, min(h.limit>>(h.shift+1), 4096))
 	}
 	h.free = fit.New(&h.t, fit.ByKey)
 	return h, nil

@@ -91,9 +91,9 @@ func (h *heap) Check() error {
 func (h *heap) checkBuckets() error {
 	var count, bytes uint64
 	for bucket, id := range h.buckets {
-		for ; id != blocks.None; id = h.t.Nodes[id].X {
+		for ; id != blocks.None; id = h.t.Nodes[id].X &^ inBucket {
 			size := h.t.Size(id)
-			if count++; count > h.small || h.t.Nodes[id].Y != inBucket || h.bucketOf(size) != bucket {
+			if count++; count > h.small || h.t.Nodes[id].X&inBucket == 0 || h.bucketOf(size) != bucket {
 				return fmt.Errorf("chunk at %d is in bucket %d", h.addr(h.t.Nodes[id].Start), bucket)
 			}
 			bytes += h.bytes(size)

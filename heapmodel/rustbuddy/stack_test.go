@@ -13,7 +13,7 @@ func TestStackIsASlice(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		var tab blocks.Table
 		const most = 3000
-		tab.Reserve(most)
+		blocks.Reserve(&tab, most)
 		var s stack
 		var plain, spare []blocks.ID
 		for id := range blocks.ID(most) {

@@ -72,7 +72,7 @@ func (h *heap) find(want uint32) blocks.ID {
 }
 
 // look looks through one list.
-func (h *heap) look(x *fit.Index, want uint32) blocks.ID {
+func (h *heap) look(x *fit.SlimIndex, want uint32) blocks.ID {
 	p := x.FirstFit(want)
 	switch {
 	case h.best || p == fit.NoPos:

@@ -97,7 +97,7 @@ func newHeap(c heapmodel.Config) (heapmodel.Heap, error) {
 	if err := h.readClasses(c.Text("classes")); err != nil {
 		return nil, fmt.Errorf("classes=%s: %w", c.Text("classes"), err)
 	}
-	h.lists = make([]*fit.Index, len(h.bounds))
+	h.lists = make([]*fit.SlimIndex, len(h.bounds))
 	h.filled = make([]uint64, (len(h.bounds)+63)/64)
 	h.end = blocks.None
 	if h.Capacity > 0 {
@@ -149,14 +149,14 @@ type heap struct {
 	inPlace   bool
 	threshold uint64
 
-	t      blocks.Table
-	first  blocks.ID    // lowest block
-	end    blocks.ID    // end node; None before there is any memory
-	bounds []uint32     // lower bounds of the classes
-	lists  []*fit.Index // by class; nil if the class never had a block
-	filled []uint64     // bitmap of the classes that have blocks
-	key    uint32       // number of the block put on a LIFO or FIFO list last
-	brk    uint64       // end of the arena in bytes
+	t      blocks.SlimTable
+	first  blocks.ID        // lowest block
+	end    blocks.ID        // end node; None before there is any memory
+	bounds []uint32         // lower bounds of the classes
+	lists  []*fit.SlimIndex // by class; nil if the class never had a block
+	filled []uint64         // bitmap of the classes that have blocks
+	key    uint32           // number of the block put on a LIFO or FIFO list last
+	brk    uint64           // end of the arena in bytes
 	use    heapmodel.Usage
 }
 

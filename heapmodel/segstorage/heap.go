@@ -102,7 +102,7 @@ func (h *heap) cut(class uint32) bool {
 		return false
 	}
 	count := uint32(length / size)
-	first := h.t.Reserve(int(count))
+	first := blocks.Reserve(&h.t, int(count))
 	for i := range count {
 		h.t.Nodes[first+i] = blocks.Node{Low: first + i + 1, High: uint32(len(h.runs))}
 	}

@@ -12,8 +12,8 @@ import (
 // of config.align bytes.
 type heap struct {
 	config
-	t     blocks.Table
-	free  *fit.Index
+	t     blocks.SlimTable
+	free  *fit.SlimIndex
 	use   heapmodel.Usage
 	heads []blocks.ID // first block of each region
 	ends  []blocks.ID // end node of each region

@@ -35,6 +35,7 @@ import (
 	"fmt"
 
 	"github.com/fragprof/fragprof/heapmodel"
+	"github.com/fragprof/fragprof/heapmodel/internal/blocks"
 )
 
 // Model is the catalog row of TLSF.
@@ -107,7 +108,7 @@ func newHeap(c heapmodel.Config) (heapmodel.Heap, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.t.Reserve(heads)
+	blocks.Reserve(&h.t, heads)
 	h.use.Arena, h.use.Overhead = control, control
 	for _, r := range regions {
 		h.addPool(r.Addr+heapmodel.Addr(control), r.Size-control)

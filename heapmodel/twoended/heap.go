@@ -12,7 +12,7 @@ import (
 	"github.com/fragprof/fragprof/heapmodel/internal/fit"
 )
 
-// heap is a heap of the model. Y of a used block's record is brief if its
+// heap is a heap of the model. X of a used block's record is brief if its
 // object is for the upper end.
 type heap struct {
 	arena.Config
@@ -23,8 +23,8 @@ type heap struct {
 	table    []bool   // by site: long-lived; bound from the patterns
 	long     bool     // the next request is for a long-lived object
 
-	t     blocks.Table
-	free  *fit.Index
+	t     blocks.SlimTable
+	free  *fit.SlimIndex
 	use   heapmodel.Usage
 	first blocks.ID // lowest block
 	end   uint32    // granules of the arena
@@ -37,7 +37,7 @@ type heap struct {
 	above  uint32 // and above it
 }
 
-// brief in Y marks the block of a transient object.
+// brief in X marks the block of a transient object.
 const brief = 1
 
 // mostGranules is one above the granules of the largest block.
@@ -135,7 +135,7 @@ func (h *heap) alloc(size uint64, align uint32, long bool) (heapmodel.Ref, bool)
 	middle := id == h.middle
 	id = h.take(p, lead, want)
 	if !long {
-		h.t.Nodes[id].Y = brief
+		h.t.Nodes[id].X = brief
 	}
 	if middle {
 		h.narrow(id, long)
@@ -206,7 +206,7 @@ func (h *heap) take(p fit.Pos, lead, want uint32) blocks.ID {
 		h.free.Remove(p)
 	}
 	h.t.SetUsed(mid)
-	h.t.Nodes[mid].Y = 0
+	h.t.Nodes[mid].X = 0
 	u := &h.use
 	u.UsedBlocks++
 	h.grew(mid, 0)
@@ -310,7 +310,7 @@ func (h *heap) Realloc(r heapmodel.Ref, size uint64, align uint32) (heapmodel.Re
 	if block := h.Block(size); h.inPlace && block <= h.Bytes(mostGranules) && h.resize(id, uint32(block>>h.Shift)) {
 		return r, true
 	}
-	s, ok := h.alloc(size, align, h.t.Nodes[id].Y != brief)
+	s, ok := h.alloc(size, align, h.t.Nodes[id].X != brief)
 	if !ok {
 		return r, false
 	}

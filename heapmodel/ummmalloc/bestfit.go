@@ -11,10 +11,10 @@ import (
 // chunk on it, falling from push to push.
 type bestFit struct {
 	base
-	t    blocks.Table
-	free *fit.Index // by size and then by number
-	head blocks.ID  // the lowest chunk
-	key  uint32     // number of the chunk pushed last
+	t    blocks.SlimTable
+	free *fit.SlimIndex // by size and then by number
+	head blocks.ID      // the lowest chunk
+	key  uint32         // number of the chunk pushed last
 }
 
 // firstKey is the number of the first chunk on the list.

@@ -2,6 +2,7 @@ package blocks_test
 
 import (
 	"testing"
+	"unsafe"
 
 	"github.com/fragprof/fragprof/heapmodel/internal/blocks"
 	"pgregory.net/rapid"
@@ -14,51 +15,62 @@ type piece struct {
 	used bool
 }
 
-// A Table does what a plain list does, whatever is split and merged.
+// A Table and a SlimTable do what a plain list does, whatever is split and merged.
 func TestTableIsAList(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		var tab blocks.Table
 		reserved := rapid.IntRange(0, 5).Draw(rt, "reserved")
-		if reserved > 0 && tab.Reserve(reserved) != 0 {
+		if reserved > 0 && blocks.Reserve(&tab, reserved) != 0 {
 			rt.Fatal("the first reserved record is not 0")
 		}
-		size := rapid.Uint32Range(1, 1000).Draw(rt, "size")
-		first := tab.Region(7, 7+size)
-		end := tab.Next(first)
-		list := []piece{{id: first, size: size}}
-		for range rapid.IntRange(0, 60).Draw(rt, "operations") {
-			i := rapid.IntRange(0, len(list)-1).Draw(rt, "block")
-			p := &list[i]
-			switch rapid.IntRange(0, 3).Draw(rt, "operation") {
-			case 0:
-				if p.size > 1 {
-					low := rapid.Uint32Range(1, p.size-1).Draw(rt, "low")
-					up := piece{id: tab.Split(p.id, low), size: p.size - low}
-					p.size = low
-					list = append(list[:i+1], append([]piece{up}, list[i+1:]...)...)
-				}
-			case 1:
-				if i+1 < len(list) {
-					tab.Merge(p.id)
-					p.size += list[i+1].size
-					list = append(list[:i+1], list[i+2:]...)
-				}
-			case 2:
-				tab.SetUsed(p.id)
-				p.used = true
-			case 3:
-				tab.SetFree(p.id)
-				p.used = false
-			}
-			compare(rt, &tab, list, end)
-			if want := reserved + len(list) + 1; tab.Len() != want {
-				rt.Fatalf("%d records in use, want %d", tab.Len(), want)
-			}
-		}
+		isAList(rt, &tab, reserved)
 	})
+	rapid.Check(t, func(rt *rapid.T) { isAList(rt, &blocks.SlimTable{}, 0) })
 }
 
-func compare(rt *rapid.T, tab *blocks.Table, list []piece, end blocks.ID) {
+func TestSizeOfRecords(t *testing.T) {
+	if size, slim := unsafe.Sizeof(blocks.Node{}), unsafe.Sizeof(blocks.SlimNode{}); size != 20 || slim != 16 {
+		t.Errorf("a record has %d bytes, a slim one %d; want 20 and 16", size, slim)
+	}
+}
+
+func isAList[Y any](rt *rapid.T, tab *blocks.Chain[Y], reserved int) {
+	size := rapid.Uint32Range(1, 1000).Draw(rt, "size")
+	first := tab.Region(7, 7+size)
+	end := tab.Next(first)
+	list := []piece{{id: first, size: size}}
+	for range rapid.IntRange(0, 60).Draw(rt, "operations") {
+		i := rapid.IntRange(0, len(list)-1).Draw(rt, "block")
+		p := &list[i]
+		switch rapid.IntRange(0, 3).Draw(rt, "operation") {
+		case 0:
+			if p.size > 1 {
+				low := rapid.Uint32Range(1, p.size-1).Draw(rt, "low")
+				up := piece{id: tab.Split(p.id, low), size: p.size - low}
+				p.size = low
+				list = append(list[:i+1], append([]piece{up}, list[i+1:]...)...)
+			}
+		case 1:
+			if i+1 < len(list) {
+				tab.Merge(p.id)
+				p.size += list[i+1].size
+				list = append(list[:i+1], list[i+2:]...)
+			}
+		case 2:
+			tab.SetUsed(p.id)
+			p.used = true
+		case 3:
+			tab.SetFree(p.id)
+			p.used = false
+		}
+		compare(rt, tab, list, end)
+		if want := reserved + len(list) + 1; tab.Len() != want {
+			rt.Fatalf("%d records in use, want %d", tab.Len(), want)
+		}
+	}
+}
+
+func compare[Y any](rt *rapid.T, tab *blocks.Chain[Y], list []piece, end blocks.ID) {
 	at, prev, id := uint32(7), blocks.None, list[0].id
 	for _, p := range list {
 		switch n := tab.Nodes[id]; {
@@ -79,7 +91,7 @@ func compare(rt *rapid.T, tab *blocks.Table, list []piece, end blocks.ID) {
 
 func TestRecordsThatAreNoBlocks(t *testing.T) {
 	var tab blocks.Table
-	heads := tab.Reserve(3)
+	heads := blocks.Reserve(&tab, 3)
 	for i := range blocks.ID(3) {
 		if n := tab.Nodes[heads+i]; n.X != heads+i || n.Y != heads+i {
 			t.Errorf("reserved record %d is linked to %d and %d", heads+i, n.X, n.Y)

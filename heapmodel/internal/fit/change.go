@@ -7,7 +7,7 @@ import (
 )
 
 // insertInTree is Insert where there is no row.
-func (x *Index) insertInTree(id blocks.ID, key, size uint32) Pos {
+func (x *Set[Y]) insertInTree(id blocks.ID, key, size uint32) Pos {
 	want := x.sortKey(size, key)
 	leaf := x.seek(want)
 	for x.nodes[leaf].used == ^uint64(0) {
@@ -35,7 +35,7 @@ func (n *node) fill(slot, key, size, ref uint32) {
 
 // gap returns a gap of a node that is not full in which the sort key want is in
 // order.
-func (x *Index) gap(n uint32, want uint64, leaf bool) uint32 {
+func (x *Set[Y]) gap(n uint32, want uint64, leaf bool) uint32 {
 	nd := &x.nodes[n]
 	at := x.search(nd, want)
 	gaps := ^nd.used
@@ -58,7 +58,7 @@ func (x *Index) gap(n uint32, want uint64, leaf bool) uint32 {
 }
 
 // move moves an entry to the gap beside it.
-func (x *Index) move(n uint32, nd *node, from, to uint32, leaf bool) {
+func (x *Set[Y]) move(n uint32, nd *node, from, to uint32, leaf bool) {
 	from, to = from&slotMask, to&slotMask
 	ref := nd.ref[from]
 	nd.key[to], nd.size[to], nd.ref[to] = nd.key[from], nd.size[from], ref
@@ -73,13 +73,13 @@ func (x *Index) move(n uint32, nd *node, from, to uint32, leaf bool) {
 }
 
 // vacate makes a gap of a slot.
-func (x *Index) vacate(n *node, slot uint32) {
+func (x *Set[Y]) vacate(n *node, slot uint32) {
 	n.used &^= 1 << slot
 	n.size[slot&slotMask] &= x.sizeMask
 }
 
 // removeInTree is Remove where there is no row.
-func (x *Index) removeInTree(p Pos) {
+func (x *Set[Y]) removeInTree(p Pos) {
 	leaf, slot := uint32(p)>>fanoutLog2, uint32(p)&slotMask
 	n := &x.nodes[leaf]
 	size := n.size[slot]
@@ -97,7 +97,7 @@ func (x *Index) removeInTree(p Pos) {
 }
 
 // updateInTree is Update where there is no row.
-func (x *Index) updateInTree(p Pos, id blocks.ID, key, size uint32) {
+func (x *Set[Y]) updateInTree(p Pos, id blocks.ID, key, size uint32) {
 	leaf, slot := uint32(p)>>fanoutLog2, uint32(p)&slotMask
 	n := &x.nodes[leaf]
 	if x.bySize() && !x.stays(n, slot, size, key) {
@@ -129,7 +129,7 @@ func (x *Index) updateInTree(p Pos, id blocks.ID, key, size uint32) {
 
 // stays reports whether the sort key of (size, key) belongs at a slot of a
 // leaf, between two others of the leaf.
-func (x *Index) stays(n *node, slot, size, key uint32) bool {
+func (x *Set[Y]) stays(n *node, slot, size, key uint32) bool {
 	below, above := n.used&(1<<slot-1), n.used>>slot>>1
 	k := x.sortKey(size, key)
 	return below != 0 && above != 0 && x.slotKey(n, highest(below)) < k &&
@@ -138,7 +138,7 @@ func (x *Index) stays(n *node, slot, size, key uint32) bool {
 
 // setKey sets the sort key of an entry, within the bounds of the entries beside
 // it, and those of the gaps beside it, so that they rise.
-func (x *Index) setKey(n *node, slot, size, key uint32) {
+func (x *Set[Y]) setKey(n *node, slot, size, key uint32) {
 	k := x.sortKey(size, key)
 	n.key[slot] = key
 	n.size[slot] = size&x.sizeMask | n.size[slot]&^x.sizeMask
@@ -152,7 +152,7 @@ func (x *Index) setKey(n *node, slot, size, key uint32) {
 
 // lowerBounds sees to it that no bound above a node is higher than the sort
 // key.
-func (x *Index) lowerBounds(n, size, key uint32) {
+func (x *Set[Y]) lowerBounds(n, size, key uint32) {
 	k := x.sortKey(size, key)
 	for n != x.root {
 		p := x.nodes[n].above
@@ -167,7 +167,7 @@ func (x *Index) lowerBounds(n, size, key uint32) {
 
 // raiseBounds sees to it that the bounds of the subtrees that begin with a leaf
 // are above key, in the order ByKey.
-func (x *Index) raiseBounds(n, key uint32) {
+func (x *Set[Y]) raiseBounds(n, key uint32) {
 	first := x.nodes[n].key[lowest(x.nodes[n].used)&slotMask]
 	for n != x.root {
 		p := x.nodes[n].above
@@ -184,7 +184,7 @@ func (x *Index) raiseBounds(n, key uint32) {
 }
 
 // count adds to the number of blocks below each ancestor of a leaf.
-func (x *Index) count(n, add uint32) {
+func (x *Set[Y]) count(n, add uint32) {
 	for n != x.root {
 		p := x.nodes[n].above
 		n = uint32(p) >> fanoutLog2
@@ -193,7 +193,7 @@ func (x *Index) count(n, add uint32) {
 }
 
 // rise makes the largest sizes above a node at least size.
-func (x *Index) rise(n, size uint32) {
+func (x *Set[Y]) rise(n, size uint32) {
 	if x.bySize() {
 		return
 	}
@@ -211,7 +211,7 @@ func (x *Index) rise(n, size uint32) {
 
 // sink corrects the largest sizes above a node, in which an entry of size was
 // got smaller or went away.
-func (x *Index) sink(n, was uint32) {
+func (x *Set[Y]) sink(n, was uint32) {
 	if x.bySize() {
 		return
 	}

@@ -10,7 +10,7 @@ import (
 // order of their keys: for the time when the numbers of a LIFO or FIFO list run
 // out. Base is less than 1<<32 - Len. O(blocks log blocks), and it
 // allocates.
-func (x *Index) Rekey(base uint32) {
+func (x *Set[Y]) Rekey(base uint32) {
 	keys := make([]uint32, 0, x.length)
 	for p := x.First(); p != NoPos; p = x.Next(p) {
 		keys = append(keys, x.Key(p))
@@ -34,11 +34,11 @@ func (x *Index) Rekey(base uint32) {
 }
 
 // Check returns the first broken invariant of the index, or nil. O(blocks).
-func (x *Index) Check() error {
+func (x *Set[Y]) Check() error {
 	if x.row != nil {
 		return x.checkRow()
 	}
-	c := checker{x: x}
+	c := checker[Y]{x: x}
 	if c.node(x.root, x.height); c.err != nil {
 		return c.err
 	}
@@ -54,22 +54,22 @@ func (x *Index) Check() error {
 }
 
 // checker walks the tree in order.
-type checker struct {
-	x      *Index
+type checker[Y any] struct {
+	x      *Set[Y]
 	err    error
 	blocks uint32
 	leaf   uint32 // the leaf before
 	least  uint64 // every sort key of a block from here on is at least this
 }
 
-func (c *checker) fail(format string, args ...any) {
+func (c *checker[Y]) fail(format string, args ...any) {
 	if c.err == nil {
 		c.err = fmt.Errorf(format, args...)
 	}
 }
 
 // node checks the subtree of node n and adds its blocks to c.blocks.
-func (c *checker) node(n, level uint32) {
+func (c *checker[Y]) node(n, level uint32) {
 	x, nd := c.x, &c.x.nodes[n]
 	if nd.used == 0 && x.length > 0 {
 		c.fail("node %d is empty", n)
@@ -110,7 +110,7 @@ func (c *checker) node(n, level uint32) {
 	}
 }
 
-func (c *checker) block(n, i uint32) {
+func (c *checker[Y]) block(n, i uint32) {
 	x, nd := c.x, &c.x.nodes[n]
 	k := x.slotKey(nd, i)
 	if k < c.least {
@@ -123,7 +123,7 @@ func (c *checker) block(n, i uint32) {
 	c.blocks++
 }
 
-func (c *checker) child(n, i, level uint32) {
+func (c *checker[Y]) child(n, i, level uint32) {
 	x, nd := c.x, &c.x.nodes[n]
 	child, before := &x.nodes[nd.ref[i]], c.blocks
 	if child.above != pos(n, i) {
@@ -146,7 +146,7 @@ func (c *checker) child(n, i, level uint32) {
 }
 
 // checkRow is Check.
-func (x *Index) checkRow() error {
+func (x *Set[Y]) checkRow() error {
 	r := x.row
 	if r.width != 1 && r.width != 2 && r.width != rowLeaves || x.bySize() {
 		return fmt.Errorf("row has a width of %d", r.width)

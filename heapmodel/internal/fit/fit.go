@@ -87,9 +87,16 @@ type node struct {
 	ref  [fanout]uint32 // leaf: block; inner: child
 }
 
-// Index is an ordered set of free blocks. Use New to make one.
-type Index struct {
-	table    *blocks.Table
+type (
+	// Index is a Set of blocks of a Table.
+	Index = Set[uint32]
+	// SlimIndex is a Set of blocks of a SlimTable.
+	SlimIndex = Set[struct{}]
+)
+
+// Set is an ordered set of free blocks. Use New to make one.
+type Set[Y any] struct {
+	table    *blocks.Chain[Y]
 	nodes    []node
 	root     uint32
 	height   uint32 // levels of inner nodes
@@ -146,7 +153,7 @@ func (t *tally) below(slot uint32) (blocks uint32) {
 
 // New returns an empty Index of free blocks of t. It owns the X of the records
 // of the blocks in it.
-func New(t *blocks.Table, order Order) *Index {
+func New[Y any](t *blocks.Chain[Y], order Order) *Set[Y] {
 	x := newIndex(t, order)
 	if order == ByKey {
 		x.spareRow = &row{}
@@ -157,28 +164,28 @@ func New(t *blocks.Table, order Order) *Index {
 
 // NewLean returns an Index that is always a tree, for a heap with many lists: it
 // takes 800 bytes when it is empty, against 4 KB, and is slower while it is short.
-func NewLean(t *blocks.Table, order Order) *Index {
+func NewLean[Y any](t *blocks.Chain[Y], order Order) *Set[Y] {
 	x := newIndex(t, order)
 	x.reset()
 	return x
 }
 
-func newIndex(t *blocks.Table, order Order) *Index {
-	x := &Index{table: t, nodes: make([]node, 1, 2)}
+func newIndex[Y any](t *blocks.Chain[Y], order Order) *Set[Y] {
+	x := &Set[Y]{table: t, nodes: make([]node, 1, 2)}
 	if order == BySize {
 		x.sizeMask = ^uint32(0)
 	}
 	return x
 }
 
-func (x *Index) bySize() bool { return x.sizeMask != 0 }
+func (x *Set[Y]) bySize() bool { return x.sizeMask != 0 }
 
 // Len returns the number of blocks in the index. O(1).
-func (x *Index) Len() int { return int(x.length) }
+func (x *Set[Y]) Len() int { return int(x.length) }
 
 // Largest returns the size of the largest block, zero if there is none. O(1),
 // but in a row O(blocks) after the largest went away.
-func (x *Index) Largest() uint32 {
+func (x *Set[Y]) Largest() uint32 {
 	if !x.bySize() {
 		x.tighten()
 		return x.largest
@@ -191,10 +198,10 @@ func (x *Index) Largest() uint32 {
 }
 
 // Find returns the place of a block that is in the index. O(1).
-func (x *Index) Find(id blocks.ID) Pos { return Pos(x.table.Nodes[id].X) }
+func (x *Set[Y]) Find(id blocks.ID) Pos { return Pos(x.table.Nodes[id].X) }
 
 // At returns the block at p and its size in granules.
-func (x *Index) At(p Pos) (id blocks.ID, size uint32) {
+func (x *Set[Y]) At(p Pos) (id blocks.ID, size uint32) {
 	if x.row == nil {
 		return x.atInTree(p)
 	}
@@ -202,13 +209,13 @@ func (x *Index) At(p Pos) (id blocks.ID, size uint32) {
 	return x.row.ref[i], x.row.size[i]
 }
 
-func (x *Index) atInTree(p Pos) (id blocks.ID, size uint32) {
+func (x *Set[Y]) atInTree(p Pos) (id blocks.ID, size uint32) {
 	n := &x.nodes[p>>fanoutLog2]
 	return n.ref[p&slotMask], n.size[p&slotMask]
 }
 
 // Key returns the key of the block at p.
-func (x *Index) Key(p Pos) uint32 {
+func (x *Set[Y]) Key(p Pos) uint32 {
 	if x.row != nil {
 		return x.row.key[rowSlot(p)&rowMask]
 	}
@@ -224,7 +231,7 @@ func lowest(used uint64) uint32  { return uint32(bits.TrailingZeros64(used)) }
 func highest(used uint64) uint32 { return uint32(bits.Len64(used)) - 1 }
 
 // First returns the place of the first block, NoPos if there is none. O(1).
-func (x *Index) First() Pos {
+func (x *Set[Y]) First() Pos {
 	switch {
 	case x.length == 0:
 		return NoPos
@@ -235,7 +242,7 @@ func (x *Index) First() Pos {
 }
 
 // Last returns the place of the last block, NoPos if there is none. O(1).
-func (x *Index) Last() Pos {
+func (x *Set[Y]) Last() Pos {
 	switch {
 	case x.length == 0:
 		return NoPos
@@ -246,7 +253,7 @@ func (x *Index) Last() Pos {
 }
 
 // Next returns the place after p, NoPos after the last. O(1).
-func (x *Index) Next(p Pos) Pos {
+func (x *Set[Y]) Next(p Pos) Pos {
 	if x.row != nil {
 		return x.row.from(rowSlot(p) + 1)
 	}
@@ -255,7 +262,7 @@ func (x *Index) Next(p Pos) Pos {
 
 // from returns the place of the first block at or after a slot of a leaf, which
 // may be fanout.
-func (x *Index) from(leaf, slot uint32) Pos {
+func (x *Set[Y]) from(leaf, slot uint32) Pos {
 	n := &x.nodes[leaf]
 	if rest := n.used >> slot << slot; rest != 0 {
 		return pos(leaf, lowest(rest))
@@ -267,7 +274,7 @@ func (x *Index) from(leaf, slot uint32) Pos {
 }
 
 // Prev returns the place before p, NoPos before the first. O(1).
-func (x *Index) Prev(p Pos) Pos {
+func (x *Set[Y]) Prev(p Pos) Pos {
 	if x.row != nil {
 		return x.row.until(rowSlot(p))
 	}
@@ -276,7 +283,7 @@ func (x *Index) Prev(p Pos) Pos {
 
 // until returns the place of the last block before a slot of a leaf, which may
 // be fanout.
-func (x *Index) until(leaf, slot uint32) Pos {
+func (x *Set[Y]) until(leaf, slot uint32) Pos {
 	n := &x.nodes[leaf]
 	if rest := n.used & (1<<slot - 1); rest != 0 {
 		return pos(leaf, highest(rest))
@@ -288,7 +295,7 @@ func (x *Index) until(leaf, slot uint32) Pos {
 }
 
 // firstInTree is FirstFit where there is no row.
-func (x *Index) firstInTree(want uint32) Pos {
+func (x *Set[Y]) firstInTree(want uint32) Pos {
 	if x.bySize() {
 		return x.lowerBound(want, 0)
 	}
@@ -299,7 +306,7 @@ func (x *Index) firstInTree(want uint32) Pos {
 }
 
 // walkTree is Walk where there is no row.
-func (x *Index) walkTree(want, odd uint32) (p Pos, passed uint64) {
+func (x *Set[Y]) walkTree(want, odd uint32) (p Pos, passed uint64) {
 	for p = x.firstInTree(want); p != NoPos; p = x.FirstFitFrom(p, want) {
 		if _, size := x.atInTree(p); size != odd {
 			return p, uint64(x.Rank(p))
@@ -313,7 +320,7 @@ func (x *Index) walkTree(want, odd uint32) (p Pos, passed uint64) {
 
 // descend returns the first fit below node n, level levels above the leaves.
 // There is one.
-func (x *Index) descend(n, level, want uint32) Pos {
+func (x *Set[Y]) descend(n, level, want uint32) Pos {
 	for ; ; level-- {
 		nd := &x.nodes[n]
 		i := uint32(0)
@@ -329,7 +336,7 @@ func (x *Index) descend(n, level, want uint32) Pos {
 
 // FirstFitFrom is FirstFit among the blocks from p on, in the order ByKey;
 // NoPos if there is none up to the end of the list. O(log blocks).
-func (x *Index) FirstFitFrom(p Pos, want uint32) Pos {
+func (x *Set[Y]) FirstFitFrom(p Pos, want uint32) Pos {
 	if x.row != nil {
 		return x.firstFromSlot(rowSlot(p), want)
 	}
@@ -366,7 +373,7 @@ func (x *Index) FirstFitFrom(p Pos, want uint32) Pos {
 }
 
 // Rank returns the number of blocks before p. O(log blocks).
-func (x *Index) Rank(p Pos) int {
+func (x *Set[Y]) Rank(p Pos) int {
 	if x.row != nil {
 		return x.row.rank(rowSlot(p))
 	}
@@ -382,31 +389,31 @@ func (x *Index) Rank(p Pos) int {
 
 // From returns the place of the first block with a key of at least key, in the
 // order ByKey; NoPos if there is none. O(log blocks).
-func (x *Index) From(key uint32) Pos {
+func (x *Set[Y]) From(key uint32) Pos {
 	if x.row != nil {
 		return x.row.from(x.row.search(key))
 	}
 	return x.lowerBound(0, key)
 }
 
-func (x *Index) lowerBound(size, key uint32) Pos {
+func (x *Set[Y]) lowerBound(size, key uint32) Pos {
 	want := x.sortKey(size, key)
 	leaf := x.seek(want)
 	return x.from(leaf, x.search(&x.nodes[leaf], want))
 }
 
 // sortKey returns what a block is ordered by.
-func (x *Index) sortKey(size, key uint32) uint64 {
+func (x *Set[Y]) sortKey(size, key uint32) uint64 {
 	return both(size&x.sizeMask, key)
 }
 
 // slotKey returns what a slot of a node, gap or not, is ordered by.
-func (x *Index) slotKey(n *node, slot uint32) uint64 {
+func (x *Set[Y]) slotKey(n *node, slot uint32) uint64 {
 	return x.sortKey(n.size[slot&slotMask], n.key[slot&slotMask])
 }
 
 // search returns how many slots of the node, gaps included, sort before want.
-func (x *Index) search(n *node, want uint64) uint32 {
+func (x *Set[Y]) search(n *node, want uint64) uint32 {
 	if x.bySize() {
 		return n.searchBySize(want)
 	}
@@ -454,7 +461,7 @@ func less(a, b uint64) uint32 {
 }
 
 // seek returns the leaf where a block with the sort key want belongs.
-func (x *Index) seek(want uint64) uint32 {
+func (x *Set[Y]) seek(want uint64) uint32 {
 	n := x.root
 	for level := x.height; level > 0; level-- {
 		// The last child whose bound is not above want, else the first.

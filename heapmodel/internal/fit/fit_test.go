@@ -72,7 +72,7 @@ type pair struct {
 }
 
 func newPair(t rapid.TB, order Order, ids int, maxSize uint32) *pair {
-	return newPairOf(t, New, order, ids, maxSize)
+	return newPairOf(t, New[uint32], order, ids, maxSize)
 }
 
 func newPairOf(t rapid.TB, newIndex func(*blocks.Table, Order) *Index, order Order, ids int, maxSize uint32) *pair {
@@ -202,7 +202,7 @@ func TestIndexIsAList(t *testing.T) {
 		name     string
 		newIndex func(*blocks.Table, Order) *Index
 		order    Order
-	}{{"by key", New, ByKey}, {"by size", New, BySize}, {"lean", NewLean, ByKey}} {
+	}{{"by key", New[uint32], ByKey}, {"by size", New[uint32], BySize}, {"lean", NewLean[uint32], ByKey}} {
 		t.Run(c.name, func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(1, uint64(c.order)))
 			p := newPairOf(t, c.newIndex, c.order, 3000, 200)

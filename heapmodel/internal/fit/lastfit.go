@@ -3,7 +3,7 @@ package fit
 // LastFit returns the place of the last block of at least want granules, not
 // zero, in the order ByKey; NoPos if none is that large: what a walk from the
 // end of the list finds first. O(log blocks).
-func (x *Index) LastFit(want uint32) Pos {
+func (x *Set[Y]) LastFit(want uint32) Pos {
 	if want > x.largest {
 		return NoPos
 	}

@@ -144,7 +144,7 @@ func (r *row) rank(slot uint32) int {
 
 // FirstFit returns the place of the first block of at least want granules, not
 // zero, in the index's order; NoPos if none is that large. O(log blocks).
-func (x *Index) FirstFit(want uint32) Pos {
+func (x *Set[Y]) FirstFit(want uint32) Pos {
 	if x.row == nil {
 		return x.firstInTree(want)
 	}
@@ -155,7 +155,7 @@ func (x *Index) FirstFit(want uint32) Pos {
 // Walk is FirstFit and the Rank of what it finds: how many blocks a walk of the
 // list passes before. It passes over blocks of exactly odd granules, too; zero
 // is none. O(log blocks), and O(blocks passed over) in a long list.
-func (x *Index) Walk(want, odd uint32) (p Pos, passed uint64) {
+func (x *Set[Y]) Walk(want, odd uint32) (p Pos, passed uint64) {
 	r := x.row
 	if r == nil {
 		return x.walkTree(want, odd)
@@ -182,7 +182,7 @@ func (x *Index) Walk(want, odd uint32) (p Pos, passed uint64) {
 }
 
 // firstFromSlot is FirstFit from a slot on, which may be the end of the row.
-func (x *Index) firstFromSlot(slot, want uint32) Pos {
+func (x *Set[Y]) firstFromSlot(slot, want uint32) Pos {
 	if want > x.largest {
 		return NoPos
 	}
@@ -202,7 +202,7 @@ func (x *Index) firstFromSlot(slot, want uint32) Pos {
 }
 
 // lastInRow is LastFit in a row.
-func (x *Index) lastInRow(want uint32) Pos {
+func (x *Set[Y]) lastInRow(want uint32) Pos {
 	r := x.row
 	pattern := classOf(want) * ones
 	for leaf := r.width; leaf > 0; leaf-- {
@@ -220,7 +220,7 @@ func (x *Index) lastInRow(want uint32) Pos {
 }
 
 // tighten makes Index.largest the largest size.
-func (x *Index) tighten() {
+func (x *Set[Y]) tighten() {
 	if x.row == nil || !x.row.loose {
 		return
 	}
@@ -231,7 +231,7 @@ func (x *Index) tighten() {
 }
 
 // resize notes that a block of one size became one of another; zero is none.
-func (x *Index) resize(was, size uint32) {
+func (x *Set[Y]) resize(was, size uint32) {
 	if size >= x.largest {
 		x.largest, x.row.loose = size, false
 	} else if was == x.largest {
@@ -260,7 +260,7 @@ func below(key uint32, k uint64) uint {
 
 // Insert adds a block that is not in the index and returns its place. O(log
 // blocks).
-func (x *Index) Insert(id blocks.ID, key, size uint32) Pos {
+func (x *Set[Y]) Insert(id blocks.ID, key, size uint32) Pos {
 	if x.row == nil {
 		return x.insertInTree(id, key, size)
 	}
@@ -286,7 +286,7 @@ func (x *Index) Insert(id blocks.ID, key, size uint32) Pos {
 }
 
 // gapInRow returns a gap in which the key is in order.
-func (x *Index) gapInRow(key uint32) uint32 {
+func (x *Set[Y]) gapInRow(key uint32) uint32 {
 	r := x.row
 	for {
 		at := r.search(key)
@@ -310,7 +310,7 @@ func (x *Index) gapInRow(key uint32) uint32 {
 // makeGap returns a gap for a block in front of slot at, where there is none
 // but behind so many blocks to the left or to the right, 64 if there is none in
 // the leaf. If they are too many, ok is false, and there are new gaps.
-func (x *Index) makeGap(at, left, right uint32) (slot uint32, ok bool) {
+func (x *Set[Y]) makeGap(at, left, right uint32) (slot uint32, ok bool) {
 	switch {
 	case at == 0 && right > packed:
 		x.spread(high)
@@ -340,7 +340,7 @@ func (x *Index) makeGap(at, left, right uint32) (slot uint32, ok bool) {
 }
 
 // moveInRow copies an entry to the slot beside it.
-func (x *Index) moveInRow(from, to uint32) {
+func (x *Set[Y]) moveInRow(from, to uint32) {
 	r := x.row
 	i, j := from&rowMask, to&rowMask
 	size, ref := r.size[i], r.ref[i]
@@ -351,7 +351,7 @@ func (x *Index) moveInRow(from, to uint32) {
 }
 
 // vacateInRow makes a gap of a slot.
-func (x *Index) vacateInRow(slot uint32) {
+func (x *Set[Y]) vacateInRow(slot uint32) {
 	r := x.row
 	r.used[slot/fanout%rowLeaves] &^= 1 << (slot & slotMask)
 	r.size[slot&rowMask] = 0
@@ -359,7 +359,7 @@ func (x *Index) vacateInRow(slot uint32) {
 }
 
 // Remove takes the block at p out. O(log blocks).
-func (x *Index) Remove(p Pos) {
+func (x *Set[Y]) Remove(p Pos) {
 	if x.row == nil {
 		x.removeInTree(p)
 		return
@@ -380,7 +380,7 @@ func (x *Index) Remove(p Pos) {
 
 // retreat moves the front of the row up to its first block, so that what is
 // pushed on a LIFO list comes to where what was popped had been.
-func (x *Index) retreat() {
+func (x *Set[Y]) retreat() {
 	r := x.row
 	for ; r.front < r.end(); r.front++ {
 		if r.used[r.front/fanout%rowLeaves]>>(r.front&slotMask)&1 != 0 {
@@ -394,7 +394,7 @@ func (x *Index) retreat() {
 // p, which may be id itself. In the order ByKey the key must keep the place:
 // above the key of the block before, below that of the block after. O(log
 // blocks), and less if the largest size below few nodes changes.
-func (x *Index) Update(p Pos, id blocks.ID, key, size uint32) {
+func (x *Set[Y]) Update(p Pos, id blocks.ID, key, size uint32) {
 	if x.row == nil {
 		x.updateInTree(p, id, key, size)
 		return
@@ -422,7 +422,7 @@ func (r *row) order(slot, key uint32) {
 }
 
 // spread lays the blocks out anew to make room, in more leaves if they are many.
-func (x *Index) spread(l layout) {
+func (x *Set[Y]) spread(l layout) {
 	width := x.row.width
 	if x.length >= width*(fanout*3/4) && width < rowLeaves {
 		width *= 2
@@ -431,7 +431,7 @@ func (x *Index) spread(l layout) {
 }
 
 // respread lays the blocks of the row out in so many leaves.
-func (x *Index) respread(l layout, width uint32) {
+func (x *Set[Y]) respread(l layout, width uint32) {
 	var h rowHoard
 	r := x.row
 	for p := r.from(0); p != NoPos; p = r.from(rowSlot(p) + 1) {
@@ -455,7 +455,7 @@ func (h *rowHoard) add(key, size, ref uint32) {
 }
 
 // lay makes the blocks of a hoard those of the row.
-func (x *Index) lay(h *rowHoard, l layout) {
+func (x *Set[Y]) lay(h *rowHoard, l layout) {
 	r := x.row
 	end := r.end()
 	r.before, r.front = 0, end/2 // the front of an empty row
@@ -501,7 +501,7 @@ func (x *Index) lay(h *rowHoard, l layout) {
 }
 
 // plant makes a tree of a row.
-func (x *Index) plant() {
+func (x *Set[Y]) plant() {
 	var h rowHoard
 	r := x.row
 	for p := r.from(0); p != NoPos; p = r.from(rowSlot(p) + 1) {
@@ -515,7 +515,7 @@ func (x *Index) plant() {
 }
 
 // fell makes a row of a tree that has few blocks.
-func (x *Index) fell() {
+func (x *Set[Y]) fell() {
 	var h rowHoard
 	for n := x.first; n != none; n = x.nodes[n].next {
 		nd := &x.nodes[n]

@@ -21,7 +21,7 @@ const (
 )
 
 // takeNode returns an empty node. It may move x.nodes.
-func (x *Index) takeNode() uint32 {
+func (x *Set[Y]) takeNode() uint32 {
 	n := x.spare
 	if n != none {
 		x.spare = x.nodes[n].next
@@ -43,12 +43,12 @@ func (x *Index) takeNode() uint32 {
 	return n
 }
 
-func (x *Index) dropNode(n uint32) {
+func (x *Set[Y]) dropNode(n uint32) {
 	x.nodes[n].next = x.spare
 	x.spare = n
 }
 
-func (x *Index) takeTally() uint32 {
+func (x *Set[Y]) takeTally() uint32 {
 	if t := x.spareTally; t != 0 {
 		x.spareTally = x.tallies[t-1].slot[0]
 		x.tallies[t-1] = tally{}
@@ -58,13 +58,13 @@ func (x *Index) takeTally() uint32 {
 	return uint32(len(x.tallies) - 1)
 }
 
-func (x *Index) dropTally(t uint32) {
+func (x *Set[Y]) dropTally(t uint32) {
 	x.tallies[t].slot[0] = x.spareTally
 	x.spareTally = t + 1
 }
 
 // reset makes the index empty and keeps its memory.
-func (x *Index) reset() {
+func (x *Set[Y]) reset() {
 	x.clear()
 	if x.spareRow != nil {
 		x.row = x.spareRow
@@ -74,7 +74,7 @@ func (x *Index) reset() {
 }
 
 // clear makes the index a tree of a single empty leaf.
-func (x *Index) clear() {
+func (x *Set[Y]) clear() {
 	x.nodes, x.tallies = x.nodes[:1], x.tallies[:0]
 	x.spare, x.spareTally = none, 0
 	x.height, x.largest, x.length = 0, 0, 0
@@ -84,7 +84,7 @@ func (x *Index) clear() {
 }
 
 // siblings returns the nodes to both sides of a node in its parent.
-func (x *Index) siblings(n uint32) (left, right uint32) {
+func (x *Set[Y]) siblings(n uint32) (left, right uint32) {
 	p := x.nodes[n].above
 	up := &x.nodes[p>>fanoutLog2]
 	if below := up.used & (1<<(p&slotMask) - 1); below != 0 {
@@ -96,11 +96,11 @@ func (x *Index) siblings(n uint32) (left, right uint32) {
 	return left, right
 }
 
-func (x *Index) entries(n uint32) int { return bits.OnesCount64(x.nodes[n].used) }
+func (x *Set[Y]) entries(n uint32) int { return bits.OnesCount64(x.nodes[n].used) }
 
 // makeRoom takes entries from a full node. They go to a sibling that has room,
 // or to a new node. want is the sort key for which room is needed.
-func (x *Index) makeRoom(n uint32, leaf bool, want uint64) {
+func (x *Set[Y]) makeRoom(n uint32, leaf bool, want uint64) {
 	if n == x.root {
 		x.addRoot()
 	}
@@ -127,7 +127,7 @@ func (x *Index) makeRoom(n uint32, leaf bool, want uint64) {
 }
 
 // addRoot puts a new root with one child above the root.
-func (x *Index) addRoot() {
+func (x *Set[Y]) addRoot() {
 	n, t := x.takeNode(), x.takeTally()
 	nd := &x.nodes[n]
 	nd.tally = t
@@ -140,7 +140,7 @@ func (x *Index) addRoot() {
 
 // addRight puts a new empty node after a full node n, in its parent. The bound
 // that it gets, the sort key of the last entry of n, is not the right one yet.
-func (x *Index) addRight(n uint32, leaf bool) uint32 {
+func (x *Set[Y]) addRight(n uint32, leaf bool) uint32 {
 	key, size := x.nodes[n].key[slotMask], x.nodes[n].size[slotMask]&x.sizeMask
 	k := x.sortKey(size, key)
 	for up := x.parent(n); x.nodes[up].used == ^uint64(0); up = x.parent(n) {
@@ -166,7 +166,7 @@ func (x *Index) addRight(n uint32, leaf bool) uint32 {
 	return right
 }
 
-func (x *Index) parent(n uint32) uint32 { return uint32(x.nodes[n].above) >> fanoutLog2 }
+func (x *Set[Y]) parent(n uint32) uint32 { return uint32(x.nodes[n].above) >> fanoutLog2 }
 
 // hoard holds the entries of two nodes while they are shared out anew.
 type hoard struct {
@@ -174,7 +174,7 @@ type hoard struct {
 	count                 int
 }
 
-func (h *hoard) take(x *Index, n uint32, leaf bool) {
+func (x *Set[Y]) takeAll(h *hoard, n uint32, leaf bool) {
 	nd := &x.nodes[n]
 	for rest := nd.used; rest != 0; rest &= rest - 1 {
 		i := lowest(rest) & slotMask
@@ -188,10 +188,10 @@ func (h *hoard) take(x *Index, n uint32, leaf bool) {
 
 // share puts the first k of the entries of two neighbours into the left one,
 // the others into the right one, and corrects what the parent says of them.
-func (x *Index) share(left, right uint32, k int, leaf bool, l, r layout) {
+func (x *Set[Y]) share(left, right uint32, k int, leaf bool, l, r layout) {
 	var h hoard
-	h.take(x, left, leaf)
-	h.take(x, right, leaf)
+	x.takeAll(&h, left, leaf)
+	x.takeAll(&h, right, leaf)
 	x.give(left, &h, 0, k, leaf, l)
 	x.give(right, &h, k, h.count, leaf, r)
 	if k < h.count {
@@ -201,7 +201,7 @@ func (x *Index) share(left, right uint32, k int, leaf bool, l, r layout) {
 }
 
 // give makes entries [from, to) of a hoard those of a node.
-func (x *Index) give(n uint32, h *hoard, from, to int, leaf bool, l layout) {
+func (x *Set[Y]) give(n uint32, h *hoard, from, to int, leaf bool, l layout) {
 	nd := &x.nodes[n]
 	count := to - from
 	nd.used = 0
@@ -252,7 +252,7 @@ func (x *Index) give(n uint32, h *hoard, from, to int, leaf bool, l layout) {
 
 // shrink joins a sparse leaf with a sibling, or drops it if it is empty, and
 // so on upwards.
-func (x *Index) shrink(n uint32) {
+func (x *Set[Y]) shrink(n uint32) {
 	if x.length == 0 {
 		x.reset()
 		return
@@ -289,7 +289,7 @@ func (x *Index) shrink(n uint32) {
 }
 
 // removeChild takes an empty node out of its parent and drops it.
-func (x *Index) removeChild(n uint32, leaf bool) {
+func (x *Set[Y]) removeChild(n uint32, leaf bool) {
 	nd := &x.nodes[n]
 	up := &x.nodes[nd.above>>fanoutLog2]
 	slot := uint32(nd.above) & slotMask

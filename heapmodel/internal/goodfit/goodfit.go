@@ -145,7 +145,7 @@ func (h *Heap) Init(r Rules, longest uint32) {
 	h.most = min(r.Limit, uint64(longest))
 	h.limit = h.most<<h.shift - uint64(r.Header)
 	h.heads = h.ceilClassOf(longest) + 1
-	h.T.Reserve(int(h.heads))
+	blocks.Reserve(&h.T, int(h.heads))
 	for class := range h.heads {
 		h.T.Nodes[class].Start = h.payloadOf(class)
 	}

@@ -22,8 +22,8 @@ const Reach = 1<<32 - 2
 // granules unless they are said to be in bytes.
 type Heap struct {
 	arena.Config
-	T     blocks.Table
-	Holes *fit.Index // by address
+	T     blocks.SlimTable
+	Holes *fit.SlimIndex // by address
 	Use   heapmodel.Usage
 	Head  blocks.ID // first block; undefined while there is no end
 	End   blocks.ID // end node; None as long as the arena is empty
