@@ -9,6 +9,11 @@ import (
 
 // Alloc implements heapmodel.Heap. A request of no bytes gets a smallest block;
 // models for which that is not so do not pass it on.
+//
+// Inlined into the method that a model has by embedding a Heap, as a profile
+// asks for, it would not be jumped to but be called, 0.8 ns an operation.
+//
+//go:noinline
 func (h *Heap) Alloc(size uint64, align uint32) (heapmodel.Ref, bool) {
 	if align > h.plain {
 		return h.rules.Aligned(size, align)
@@ -133,7 +138,9 @@ func (h *Heap) steps(nodes []blocks.Node, from, to uint32) uint64 {
 	return count
 }
 
-// Free implements heapmodel.Heap.
+// Free implements heapmodel.Heap. As to inlining see Alloc.
+//
+//go:noinline
 func (h *Heap) Free(r heapmodel.Ref) {
 	id, nodes := blocks.ID(r), h.T.Nodes
 	if uint64(id) >= uint64(len(nodes)) {
