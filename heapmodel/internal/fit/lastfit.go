@@ -23,3 +23,21 @@ func (x *Set[Y]) LastFit(want uint32) Pos {
 		n = nd.ref[i&slotMask]
 	}
 }
+
+// lastInRow is LastFit in a row.
+func (x *Set[Y]) lastInRow(want uint32) Pos {
+	r := x.row
+	pattern := classOf(want) * ones
+	for leaf := r.width; leaf > 0; leaf-- {
+		for hits := r.hits(leaf-1, pattern); hits != 0; {
+			i := highest(hits)
+			s := (leaf-1)*fanout + i
+			if r.size[s&rowMask] >= want {
+				return rowPos(s)
+			}
+			hits &^= 1 << i
+		}
+	}
+	x.tighten()
+	return NoPos
+}
