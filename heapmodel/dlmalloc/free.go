@@ -103,6 +103,8 @@ func (h *heap) merge(id blocks.ID) {
 	} else {
 		h.removeLeaf(x)
 	}
+	// This and what is above are bin and unbin, written out: most frees that merge
+	// come here, and a call more costs 0.1 ns.
 	switch {
 	case units < h.small:
 		h.push(first, units)
